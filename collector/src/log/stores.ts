@@ -1,0 +1,78 @@
+// The stores that the log needs, declared by their consumer. Drivers live in store/; one contract suite proves them all.
+// Layout and order of writes: docs/formats.md section 7.
+
+/** One entry as it goes into a segment: its text and, for a batch, the stored body (codec byte and payload). */
+export interface StoredEntry {
+  readonly index: number;
+  readonly entry: Uint8Array;
+  readonly body?: Uint8Array;
+}
+
+/** Bodies and entries in segments, append-only. */
+export interface SegmentStore {
+  /** Makes a group durable in one piece: all of it is synced to disk when this resolves, or none of it is kept. Indices are dense and ascending. */
+  append(group: readonly StoredEntry[]): Promise<void>;
+  /** The stored entry text, or undefined where there is none. Reads from the store, never from a buffer of `append`. */
+  entry(index: number): Promise<Uint8Array | undefined>;
+  /** The stored body (codec byte and payload), or undefined for an entry without one. */
+  body(index: number): Promise<Uint8Array | undefined>;
+  /** Entries from `from` (inclusive) to `to` (exclusive), in order; stops early at the first hole. */
+  entries(from: number, to: number): AsyncIterable<{ readonly index: number; readonly entry: Uint8Array }>;
+  /** Index after the last entry stored, 0 for none. */
+  end(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** What one integration step writes, in one piece. */
+export interface TreeWrite {
+  /** Hash tiles: `width` hashes of 32 bytes; 256 is a full tile. */
+  readonly tiles: readonly { readonly level: number; readonly index: number; readonly width: number; readonly bytes: Uint8Array }[];
+  /** Entry tiles, as tlog-tiles frames them. */
+  readonly entryTiles: readonly { readonly index: number; readonly width: number; readonly bytes: Uint8Array }[];
+  readonly batches: readonly BatchPlace[];
+  readonly conflicts: readonly { readonly stream: Uint8Array; readonly batchNumber: number; readonly index: number }[];
+  readonly integrated: TreeHead;
+}
+
+/** Where a batch stands in the log: what makes duplicates answerable and forgeries visible. */
+export interface BatchPlace {
+  readonly stream: Uint8Array;
+  readonly batchNumber: number;
+  readonly index: number;
+  readonly hash: Uint8Array;
+}
+
+export interface TreeHead {
+  readonly size: number;
+  readonly root: Uint8Array;
+}
+
+/** Tiles, stream state and the published checkpoint. */
+export interface TileStore {
+  write(step: TreeWrite): Promise<void>;
+  /** Everything written so far is durable when this resolves. */
+  sync(): Promise<void>;
+  tile(level: number, index: number, width: number): Promise<Uint8Array | undefined>;
+  entryTile(index: number, width: number): Promise<Uint8Array | undefined>;
+  integrated(): Promise<TreeHead | undefined>;
+  batch(stream: Uint8Array, batchNumber: number): Promise<{ readonly index: number; readonly hash: Uint8Array } | undefined>;
+  conflict(stream: Uint8Array, batchNumber: number): Promise<number | undefined>;
+  /** The newest published signed note, as text. */
+  published(): Promise<string | undefined>;
+  /** Durable when it resolves. */
+  publish(note: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The largest tree head that was ever given to a signer. */
+export interface LastSigned extends TreeHead {
+  readonly atMs: number;
+}
+
+/** The last-signed record, in a store of its own, moved by compare-and-swap; never restored from a backup. */
+export interface LockStore {
+  read(): Promise<LastSigned | undefined>;
+  /** Replaces `expected` (undefined: nothing stored yet) by `next`, durably. Throws LAST_SIGNED_MOVED when something else is stored. */
+  replace(expected: LastSigned | undefined, next: LastSigned): Promise<void>;
+  close(): Promise<void>;
+}
