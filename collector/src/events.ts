@@ -1,0 +1,83 @@
+// One helper for each thing that matters to an operator: a metric of low cardinality and, where a person should know, a log line.
+// The rooms `core` and `log` report through interfaces that these helpers fill; they never see OpenTelemetry.
+
+import { metrics } from '@opentelemetry/api';
+import type { LogEvents } from './log/evidence-log.ts';
+
+/** The part of a pino logger that events need. */
+export interface EventLogger {
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
+}
+
+const meter = metrics.getMeter('meshtrail');
+const recordsAppended = meter.createCounter('meshtrail_records_appended', {
+  description: 'Records acknowledged as durable.',
+});
+const batchesAppended = meter.createCounter('meshtrail_batches_appended', {
+  description: 'Batches acknowledged as durable.',
+});
+const bytesAppended = meter.createCounter('meshtrail_batch_bytes_appended', {
+  description: 'Wire bytes of acknowledged batches.',
+  unit: 'By',
+});
+const batchesDuplicate = meter.createCounter('meshtrail_batches_duplicate', {
+  description: 'Batches that were stored already and got their first answer again.',
+});
+const batchesConflicting = meter.createCounter('meshtrail_batches_conflicting', {
+  description: 'Other bytes under a batch number that is taken.',
+});
+const batchesRefused = meter.createCounter('meshtrail_batches_refused', {
+  description: 'Batches refused, by error code.',
+});
+const commitDuration = meter.createHistogram('meshtrail_commit_duration', {
+  description: 'From the first batch of a group waiting to the group durable and read back.',
+  unit: 'ms',
+  advice: { explicitBucketBoundaries: [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
+});
+const exposure = meter.createHistogram('meshtrail_exposure', {
+  description: 'From a batch acknowledged to a published checkpoint that covers it.',
+  unit: 'ms',
+  advice: { explicitBucketBoundaries: [50, 100, 250, 500, 1000, 1500, 2000, 5000, 10_000] },
+});
+const checkpointSize = meter.createGauge('meshtrail_checkpoint_size', {
+  description: 'Entries covered by the published checkpoint.',
+});
+const fatalErrors = meter.createCounter('meshtrail_fatal_errors', { description: 'The log stopped signing.' });
+
+/** The log's events as metrics and log lines; `onFatal` ends the process. */
+export function logEvents(logger: EventLogger, onFatal: (error: Error) => void): LogEvents {
+  return {
+    sequenced({ batches, records, bytes, durationMs }) {
+      batchesAppended.add(batches);
+      recordsAppended.add(records);
+      bytesAppended.add(bytes);
+      commitDuration.record(durationMs);
+    },
+    published({ size, exposureMs }) {
+      checkpointSize.record(size);
+      exposure.record(exposureMs);
+    },
+    duplicate() {
+      batchesDuplicate.add(1);
+    },
+    conflict({ stream, batchNumber, index }) {
+      batchesConflicting.add(1);
+      logger.warn(
+        { stream, batchNumber, index },
+        'other bytes arrived under a batch number that is taken; the first are kept',
+      );
+    },
+    fatal(error) {
+      fatalErrors.add(1);
+      logger.error({ err: error }, 'the log stopped signing');
+      onFatal(error);
+    },
+  };
+}
+
+/** A batch was refused with this error code. */
+export function batchRefused(code: string): void {
+  batchesRefused.add(1, { code });
+}
