@@ -72,7 +72,12 @@ export interface FlowRecord {
     readonly shadow_policy?: string;
   };
   readonly token: { readonly issuer?: string; readonly subject?: string };
-  readonly trace: { readonly id?: string; readonly span_id?: string; readonly sampled?: boolean; readonly malformed?: string };
+  readonly trace: {
+    readonly id?: string;
+    readonly span_id?: string;
+    readonly sampled?: boolean;
+    readonly malformed?: string;
+  };
   readonly node: { readonly id?: string; readonly cluster?: string };
   /** Where the record stands in its stream, and what to know about its quality. */
   readonly record: {

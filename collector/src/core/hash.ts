@@ -1,0 +1,17 @@
+// SHA-256 for the whole core, in one place so that another runtime needs one other file.
+
+import { createHash, hash } from 'node:crypto';
+
+export const HASH_BYTES = 32;
+
+/** SHA-256 over one buffer. */
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return hash('sha256', bytes, 'buffer');
+}
+
+/** SHA-256 over buffers one after the other. */
+export function sha256Of(...parts: readonly Uint8Array[]): Uint8Array {
+  const state = createHash('sha256');
+  for (const part of parts) state.update(part);
+  return state.digest();
+}
