@@ -147,7 +147,7 @@ test('entry tiles', () => {
     // A long tile is given by its formula instead of its bytes.
     const data = c['data_b64'] === undefined ? longTile(text(c['name'])) : b64(c['data_b64']);
     const entries = decodeEntryTile(data, c['width'] as unknown as number);
-    if (c['leaf_hashes'] !== undefined)
+    if (Array.isArray(c['leaf_hashes']))
       assert.deepEqual(
         entries.map((entry) => toBase64(leafHash(entry))),
         c['leaf_hashes'],
@@ -279,7 +279,7 @@ test("Tessera's log, rebuilt from its leaves", async () => {
   let checkpoints = 0;
   for (const [path, data] of files.filter(([p]) => /checkpoint/.test(p))) {
     const checkpoint = openCheckpoint(b64(data), vkey);
-    assert.deepEqual(rootOf(hashes.slice(0, checkpoint.size)), Buffer.from(checkpoint.root), path);
+    assert.deepEqual(rootOf(hashes.slice(0, checkpoint.size)), Uint8Array.from(checkpoint.root), path);
     checkpoints++;
   }
   assert.ok(checkpoints >= 16);
