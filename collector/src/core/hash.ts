@@ -1,22 +1,14 @@
 // SHA-256 for the whole core, in one place so that another runtime needs one other file.
 
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 export const HASH_BYTES = 32;
 
-/** A Buffer's bytes without its methods: `slice` of a Buffer shares memory, that of a Uint8Array copies. */
-function plain(buffer: Uint8Array): Uint8Array {
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-}
-
-/** SHA-256 over one buffer. */
+/** SHA-256 of a buffer. */
 export function sha256(bytes: Uint8Array): Uint8Array {
-  return plain(hash('sha256', bytes, 'buffer'));
-}
-
-/** SHA-256 over buffers one after the other. */
-export function sha256Of(...parts: readonly Uint8Array[]): Uint8Array {
-  const state = createHash('sha256');
-  for (const part of parts) state.update(part);
-  return plain(state.digest());
+  // Through a string: allocating the Buffer costs more than the hash of a row (0.36 against 1.0 us for 89 bytes, Node 24).
+  const text = hash('sha256', bytes, 'latin1');
+  const digest = new Uint8Array(HASH_BYTES);
+  for (let i = 0; i < HASH_BYTES; i++) digest[i] = text.charCodeAt(i);
+  return digest;
 }

@@ -1,0 +1,262 @@
+// Decoding of the wire batch (docs/formats.md section 1): every rule is checked before a byte is believed.
+// This is the ingest hot path: no allocation and no BigInt for a row, cheap checks first.
+
+import { equalBytes } from '../bytes.ts';
+import { MeshtrailError } from '../error.ts';
+import { sha256 } from '../hash.ts';
+import { checkConnection, checkOutcome, checkRow, Dictionary, malformed } from './dictionary.ts';
+import {
+  BATCH_BYTES_MAX,
+  DICTIONARY_ENTRIES_MAX,
+  ENTRY_CONNECTION,
+  ENTRY_OUTCOME,
+  ENTRY_PUBLIC,
+  FLAG_FIN,
+  FLAG_ROLLBACK_SEEN,
+  HEADER,
+  HEADER_BYTES,
+  MAGIC,
+  ROLES,
+  ROW_BYTES,
+  ROWS_MAX,
+  TRAILER_BYTES,
+  VERSION,
+} from './layout.ts';
+
+/** Cumulative counters of a stream. */
+export interface Counters {
+  readonly seen: number;
+  readonly recorded: number;
+  readonly droppedBuffersFull: number;
+  readonly droppedUnreadable: number;
+  readonly truncated: number;
+  readonly sendFailures: number;
+  readonly rollbacksSeen: number;
+}
+
+/** A decoded batch: header values, and views into the wire bytes. */
+export interface Batch {
+  readonly wire: Uint8Array;
+  readonly view: DataView;
+  /** Batch hash: SHA-256 of all bytes before it. */
+  readonly hash: Uint8Array;
+  readonly rowCount: number;
+  readonly dictionary: Dictionary;
+  readonly isFin: boolean;
+  readonly isRollbackSeen: boolean;
+  readonly role: 'sidecar' | 'gateway' | 'waypoint';
+  readonly filterVersion: string;
+  readonly stream: Uint8Array;
+  readonly batchNumber: number;
+  readonly firstRecord: number;
+  readonly counters: Counters;
+  /** Unix ns and monotonic ns, as decimal text: they are copied, not computed with. */
+  readonly clock: {
+    readonly openedWallNs: bigint;
+    readonly sealedWallNs: bigint;
+    readonly openedMonoNs: bigint;
+    readonly sealedMonoNs: bigint;
+  };
+  /** Undefined in batch 0. */
+  readonly previous: Uint8Array | undefined;
+  readonly checkpoint: { readonly size: number; readonly root: Uint8Array } | undefined;
+  readonly secret: Uint8Array;
+  readonly nodeId: number;
+  readonly nodeCluster: number;
+  readonly meshCluster: number;
+}
+
+/** The 88 bytes of row i. */
+export function rowOf(batch: Batch, i: number): Uint8Array {
+  const at = HEADER_BYTES + i * ROW_BYTES;
+  return batch.wire.subarray(at, at + ROW_BYTES);
+}
+
+function number64(view: DataView, name: keyof typeof HEADER): number {
+  const value = view.getUint32(HEADER[name] + 4, true) * 2 ** 32 + view.getUint32(HEADER[name], true);
+  if (!Number.isSafeInteger(value)) throw malformed(name, HEADER[name], value, 'at most 2^53 - 1');
+  return value;
+}
+
+function mustBe(view: DataView, name: keyof typeof HEADER, want: number, bytes: 1 | 2 | 4): void {
+  const at = HEADER[name];
+  const value = bytes === 1 ? view.getUint8(at) : bytes === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
+  if (value !== want) throw malformed(name, at, value, String(want));
+}
+
+/** Lengths and versions: what a truncated, foreign or oversized body fails first. */
+function checkFrame(wire: Uint8Array, view: DataView): void {
+  if (wire.length > BATCH_BYTES_MAX)
+    throw new MeshtrailError(
+      'BATCH_TOO_LARGE',
+      `The batch has ${wire.length} bytes; at most ${BATCH_BYTES_MAX} are accepted.`,
+    );
+  if (wire.length >= 4 && view.getUint32(0, true) !== MAGIC)
+    throw malformed('magic', 0, view.getUint32(0, true), '"MTB1"');
+  if (wire.length < HEADER_BYTES + TRAILER_BYTES) {
+    throw new MeshtrailError(
+      'BATCH_TRUNCATED',
+      `The batch has ${wire.length} bytes; header and hash alone take ${HEADER_BYTES + TRAILER_BYTES}. The sender keeps it and sends it again.`,
+    );
+  }
+  const version = view.getUint16(HEADER.version, true);
+  if (version !== VERSION)
+    throw new MeshtrailError(
+      'BATCH_VERSION_UNSUPPORTED',
+      `The batch has version ${version}; this collector reads version ${VERSION}. Upgrade the collector before the filter.`,
+    );
+  mustBe(view, 'headerBytes', HEADER_BYTES, 2);
+  mustBe(view, 'rowBytes', ROW_BYTES, 2);
+  const total = view.getUint32(HEADER.totalBytes, true);
+  if (total > wire.length)
+    throw new MeshtrailError(
+      'BATCH_TRUNCATED',
+      `The batch says that it has ${total} bytes, and ${wire.length} arrived. The sender keeps it and sends it again.`,
+    );
+  const rows = view.getUint32(HEADER.rowCount, true);
+  if (rows > ROWS_MAX) throw malformed('row_count', HEADER.rowCount, rows, `at most ${ROWS_MAX}`);
+  const want = HEADER_BYTES + rows * ROW_BYTES + view.getUint32(HEADER.dictionaryBytes, true) + TRAILER_BYTES;
+  if (total !== wire.length || total !== want)
+    throw malformed(
+      'total_bytes',
+      HEADER.totalBytes,
+      total,
+      `${want}, the sum of its parts, and the ${wire.length} received`,
+    );
+}
+
+function checkReserved(view: DataView): void {
+  mustBe(view, 'reserved27', 0, 1);
+  mustBe(view, 'reserved120', 0, 4);
+  if (view.getUint32(HEADER.reserved120 + 4, true) !== 0) throw malformed('reserved', HEADER.reserved120, 1, '0');
+  mustBe(view, 'reserved270', 0, 2);
+  const flags = view.getUint16(HEADER.flags, true);
+  if ((flags & ~(FLAG_FIN | FLAG_ROLLBACK_SEEN)) !== 0)
+    throw malformed('flags', HEADER.flags, flags, 'fin and rollback_seen only');
+}
+
+function checkCounters(counters: Counters, firstRecord: number, rowCount: number): void {
+  const { seen, recorded, droppedBuffersFull, droppedUnreadable } = counters;
+  if (seen < recorded + droppedBuffersFull + droppedUnreadable)
+    throw malformed('seen', HEADER.seen, seen, 'at least recorded and dropped together');
+  if (recorded < firstRecord + rowCount)
+    throw malformed(
+      'recorded',
+      HEADER.recorded,
+      recorded,
+      `at least ${firstRecord + rowCount}, the number after the last row`,
+    );
+}
+
+const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+
+function versionText(packed: number): string {
+  return `${packed >>> 16}.${(packed >>> 8) & 255}.${packed & 255}`;
+}
+
+function readHeader(wire: Uint8Array, view: DataView, dictionary: Dictionary): Omit<Batch, 'hash'> {
+  const role = ROLES[view.getUint8(HEADER.role)];
+  if (role === undefined || role === '') throw malformed('role', HEADER.role, view.getUint8(HEADER.role), '1, 2 or 3');
+  const flags = view.getUint16(HEADER.flags, true);
+  const rowCount = view.getUint32(HEADER.rowCount, true);
+  const batchNumber = number64(view, 'batchNumber');
+  const firstRecord = number64(view, 'firstRecord');
+  const counters: Counters = {
+    seen: number64(view, 'seen'),
+    recorded: number64(view, 'recorded'),
+    droppedBuffersFull: number64(view, 'droppedBuffersFull'),
+    droppedUnreadable: number64(view, 'droppedUnreadable'),
+    truncated: number64(view, 'truncated'),
+    sendFailures: number64(view, 'sendFailures'),
+    rollbacksSeen: number64(view, 'rollbacksSeen'),
+  };
+  checkCounters(counters, firstRecord, rowCount);
+  const previous = wire.subarray(HEADER.previous, HEADER.previous + 32);
+  if (batchNumber === 0 && (!isZero(previous) || firstRecord !== 0))
+    throw malformed('previous', HEADER.previous, 'set', 'zero with first_record 0, in batch 0');
+  const checkpointSize = number64(view, 'checkpointSize');
+  const checkpointRoot = wire.subarray(HEADER.checkpointRoot, HEADER.checkpointRoot + 32);
+  const hasCheckpoint = !isZero(checkpointRoot);
+  if (!hasCheckpoint && checkpointSize !== 0)
+    throw malformed('checkpoint_size', HEADER.checkpointSize, checkpointSize, '0 where the root is zero');
+  if (rowCount === 0 && (flags & FLAG_FIN) === 0)
+    throw malformed('row_count', HEADER.rowCount, 0, 'at least 1 in a batch that is not the last of its stream');
+  return {
+    wire,
+    view,
+    rowCount,
+    dictionary,
+    isFin: (flags & FLAG_FIN) !== 0,
+    isRollbackSeen: (flags & FLAG_ROLLBACK_SEEN) !== 0,
+    role,
+    filterVersion: versionText(view.getUint32(HEADER.filterVersion, true)),
+    stream: wire.subarray(HEADER.stream, HEADER.stream + 16),
+    batchNumber,
+    firstRecord,
+    counters,
+    clock: {
+      openedWallNs: view.getBigInt64(HEADER.openedWallNs, true),
+      sealedWallNs: view.getBigInt64(HEADER.sealedWallNs, true),
+      openedMonoNs: view.getBigUint64(HEADER.openedMonoNs, true),
+      sealedMonoNs: view.getBigUint64(HEADER.sealedMonoNs, true),
+    },
+    previous: batchNumber === 0 ? undefined : previous,
+    checkpoint: hasCheckpoint ? { size: checkpointSize, root: checkpointRoot } : undefined,
+    secret: wire.subarray(HEADER.secret, HEADER.secret + 32),
+    nodeId: view.getUint16(HEADER.nodeId, true),
+    nodeCluster: view.getUint16(HEADER.nodeCluster, true),
+    meshCluster: view.getUint16(HEADER.meshCluster, true),
+  };
+}
+
+function readDictionary(wire: Uint8Array, view: DataView): Dictionary {
+  const count = view.getUint16(HEADER.dictionaryCount, true);
+  if (count > DICTIONARY_ENTRIES_MAX)
+    throw malformed('dictionary_count', HEADER.dictionaryCount, count, `at most ${DICTIONARY_ENTRIES_MAX}`);
+  const start = HEADER_BYTES + view.getUint32(HEADER.rowCount, true) * ROW_BYTES;
+  return new Dictionary(wire, view, start, wire.length - TRAILER_BYTES, count);
+}
+
+/**
+ * Decodes a wire batch and checks every rule of docs/formats.md section 1.
+ * The batch shares memory with `wire`. Throws BATCH_TOO_LARGE, BATCH_TRUNCATED, BATCH_VERSION_UNSUPPORTED,
+ * BATCH_CHECKSUM_MISMATCH, or BATCH_MALFORMED with field, offset, value and rule.
+ */
+export function decodeBatch(wire: Uint8Array): Batch {
+  const view = new DataView(wire.buffer, wire.byteOffset, wire.byteLength);
+  checkFrame(wire, view);
+  const hash = wire.subarray(wire.length - TRAILER_BYTES);
+  // Before the contents: a damaged body is told as damaged, not as whatever rule the damage happens to break.
+  if (!equalBytes(sha256(wire.subarray(0, wire.length - TRAILER_BYTES)), hash)) {
+    throw new MeshtrailError(
+      'BATCH_CHECKSUM_MISMATCH',
+      'The batch does not match the hash at its end: it was damaged on the way. The sender keeps it and sends it again.',
+    );
+  }
+  checkReserved(view);
+  const dictionary = readDictionary(wire, view);
+  const batch = { ...readHeader(wire, view, dictionary), hash };
+  dictionary.checkUnique();
+  for (let number = 1; number <= dictionary.count; number++) {
+    const kind = dictionary.kind(number);
+    if (kind === ENTRY_CONNECTION) checkConnection(dictionary, number);
+    else if (kind === ENTRY_OUTCOME) checkOutcome(dictionary, number);
+  }
+  for (const [name, number] of [
+    ['node_id', batch.nodeId],
+    ['node_cluster', batch.nodeCluster],
+    ['mesh_cluster', batch.meshCluster],
+  ] as const) {
+    if (number !== 0 && dictionary.kind(number) !== ENTRY_PUBLIC)
+      throw malformed(name, HEADER.nodeId, number, 'a public string of the dictionary, or 0');
+  }
+  for (let i = 0; i < batch.rowCount; i++) checkRow(batch.view, dictionary, HEADER_BYTES + i * ROW_BYTES, i);
+  return batch;
+}
+
+/** Decodes a batch that was checked before it was stored: the frame is checked, the contents are trusted. */
+export function decodeStoredBatch(wire: Uint8Array): Batch {
+  const view = new DataView(wire.buffer, wire.byteOffset, wire.byteLength);
+  checkFrame(wire, view);
+  return { ...readHeader(wire, view, readDictionary(wire, view)), hash: wire.subarray(wire.length - TRAILER_BYTES) };
+}

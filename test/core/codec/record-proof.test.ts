@@ -1,0 +1,87 @@
+// Goal: a record proof convinces with the key alone, and no change of it does.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { utf8 } from '../../../collector/src/core/bytes.ts';
+import { decodeBatch } from '../../../collector/src/core/codec/batch.ts';
+import { formatEntry, headerOf } from '../../../collector/src/core/codec/entry.ts';
+import { recordOf, sourceOf } from '../../../collector/src/core/codec/record.ts';
+import {
+  makeRecordProof,
+  parseRecordProof,
+  verifyRecordProof,
+} from '../../../collector/src/core/codec/record-proof.ts';
+import { MeshtrailError } from '../../../collector/src/core/error.ts';
+import { signCheckpoint } from '../../../collector/src/core/tlog/checkpoint.ts';
+import { auditPath, leafHash, rootOf } from '../../../collector/src/core/tlog/merkle.ts';
+import { ed25519Signer, parseVkey } from '../../../collector/src/core/tlog/note.ts';
+import { formatTlogProof } from '../../../collector/src/core/tlog/tlog-proof.ts';
+import { StreamMaker } from '../../support/facts.ts';
+
+const signer = ed25519Signer('test.mesh/log', new Uint8Array(32).fill(9));
+const log = parseVkey(signer.vkey);
+
+async function proofOf(rowIndex: number): Promise<string> {
+  const batch = decodeBatch(new StreamMaker(21).batch(10));
+  const header = formatEntry(headerOf(batch, undefined)(1_795_521_601_042));
+  const leaves = [...Array.from({ length: 5 }, (_, i) => leafHash(utf8(`other ${i}`))), leafHash(header)];
+  const note = await signCheckpoint({ origin: log.name, size: 6, root: rootOf(leaves) }, signer);
+  const tlogProof = formatTlogProof({ index: 5, path: auditPath(leaves, 5), note });
+  return JSON.stringify(makeRecordProof(batch, rowIndex, 5, new TextDecoder().decode(header), tlogProof, log.name));
+}
+
+test('a proof gives the record that the batch gives', async () => {
+  const batch = decodeBatch(new StreamMaker(21).batch(10));
+  for (let i = 0; i < 10; i++) {
+    const { record, checkpoint } = verifyRecordProof(parseRecordProof(await proofOf(i)), log);
+    assert.deepEqual(record, recordOf(sourceOf(batch, 5, i)));
+    assert.equal(checkpoint.size, 6);
+  }
+});
+
+test('another key, another log', async () => {
+  const proof = parseRecordProof(await proofOf(0));
+  assert.throws(
+    () => verifyRecordProof(proof, parseVkey(ed25519Signer('test.mesh/log', new Uint8Array(32).fill(8)).vkey)),
+    { code: 'NOTE_NOT_VERIFIED' },
+  );
+  assert.throws(
+    () => verifyRecordProof(proof, parseVkey(ed25519Signer('other.mesh/log', new Uint8Array(32).fill(9)).vkey)),
+    { code: 'PROOF_NOT_VERIFIED' },
+  );
+});
+
+test('no changed character convinces', async () => {
+  const text = await proofOf(3);
+  const whole = JSON.stringify(verifyRecordProof(parseRecordProof(text), log).record);
+  fc.assert(
+    fc.property(fc.nat({ max: text.length - 1 }), fc.constantFrom(...'A0z+=/{}",: \\n9'), (at, char) => {
+      const bent = text.slice(0, at) + char + text.slice(at + 1);
+      if (bent === text) return;
+      try {
+        const verified = verifyRecordProof(parseRecordProof(bent), log);
+        // White space between tokens is the only freedom that JSON leaves.
+        assert.equal(JSON.stringify(verified.record), whole);
+        assert.deepEqual(JSON.parse(bent), JSON.parse(text));
+      } catch (error) {
+        assert.ok(error instanceof MeshtrailError, (error as Error).stack);
+      }
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+test('parts of other proofs do not fit', async () => {
+  const [a, b] = [parseRecordProof(await proofOf(1)), parseRecordProof(await proofOf(2))];
+  const refused = (document: typeof a): void => assert.throws(() => verifyRecordProof(document, log), MeshtrailError);
+  refused({ ...a, record: b.record });
+  refused({ ...a, id: b.id });
+  refused({ ...a, dictionary: a.dictionary.slice(1) });
+  refused({ ...a, dictionary: [...a.dictionary, ...a.dictionary] });
+  refused({ ...a, header: a.header.replace('recorded 10', 'recorded 11') });
+  refused({ ...a, origin: 'other.mesh/log' });
+  assert.throws(() => parseRecordProof(JSON.stringify({ ...a, extra: 1 })), { code: 'PROOF_MALFORMED' });
+  assert.throws(() => parseRecordProof('[]'), { code: 'PROOF_MALFORMED' });
+  assert.throws(() => parseRecordProof('{'), { code: 'PROOF_MALFORMED' });
+});
