@@ -69,6 +69,9 @@ export function logEvents(logger: EventLogger, onFatal: (error: Error) => void):
         'other bytes arrived under a batch number that is taken; the first are kept',
       );
     },
+    conflictLost(error) {
+      logger.warn({ err: error }, 'a conflict entry could not be written');
+    },
     fatal(error) {
       fatalErrors.add(1);
       logger.error({ err: error }, 'the log stopped signing');

@@ -1,19 +1,17 @@
 // What the other rooms may ask of the log. The life of a batch in here: admitted -> sequenced -> acknowledged -> integrated -> published.
 
+import type { BatchEntry } from '../core/codec/entry.ts';
 import type { TileReader } from '../core/tlog/tile.ts';
 import type { TreeHead } from './stores.ts';
 
-/** A batch that ingest has checked: formats.md section 1 holds for its bytes. */
+/** A batch that ingest has checked: docs/formats.md section 1 holds for its bytes. */
 export interface AdmittedBatch {
   readonly wire: Uint8Array;
-  readonly stream: Uint8Array;
-  readonly batchNumber: number;
-  readonly hash: Uint8Array;
-  /** The batch header of formats.md 3.1, complete but for `received`, which the log's clock adds when the batch is sequenced. */
-  readonly header: (receivedMs: number) => Uint8Array;
+  /** The batch header, complete but for the collector's clock, which the log adds when the batch is sequenced. */
+  readonly header: (receivedMs: number) => BatchEntry;
 }
 
-/** What an acknowledgement says (formats.md section 2). */
+/** What an acknowledgement says (docs/formats.md section 2). */
 export interface Acknowledgement {
   readonly index: number;
   readonly checkpoint: TreeHead;
@@ -25,7 +23,6 @@ export interface PublishedCheckpoint extends TreeHead {
   readonly origin: string;
   /** The signed note, as served under /log/checkpoint. */
   readonly note: string;
-  readonly atMs: number;
 }
 
 export interface EvidenceLog {
@@ -37,22 +34,43 @@ export interface EvidenceLog {
   published(): PublishedCheckpoint;
   /** Called after each publication, in order; returns the way to stop it. */
   onPublished(listener: (checkpoint: PublishedCheckpoint) => void): () => void;
+  /** Integrates and publishes what is stored now, instead of at the next interval. */
+  publishNow(): Promise<PublishedCheckpoint>;
   /** Entry text by index; undefined beyond what is stored. */
   entry(index: number): Promise<Uint8Array | undefined>;
-  /** The wire batch, exactly as received; undefined for an entry that has no body. */
+  entries(from: number, to: number): AsyncIterable<{ readonly index: number; readonly entry: Uint8Array }>;
+  /** The wire batch, exactly as received; undefined for an entry that has no body. Throws STORE_CORRUPT. */
   wireBatch(index: number): Promise<Uint8Array | undefined>;
+  /** Hash tiles of the integrated tree. */
   readonly tiles: TileReader;
+  /** An entry tile of the published tree; undefined for one that it does not have. */
   entryTile(index: number, width: number): Promise<Uint8Array | undefined>;
+  /** The error that stopped the log from signing, if one did. */
+  failure(): Error | undefined;
   /** Writes what is waiting, publishes a last time, and closes the stores. */
   close(): Promise<void>;
 }
 
 /** How the log reports what happens; telemetry stays outside. */
 export interface LogEvents {
-  sequenced(event: { readonly batches: number; readonly records: number; readonly bytes: number; readonly durationMs: number }): void;
+  sequenced(event: {
+    readonly batches: number;
+    readonly records: number;
+    readonly bytes: number;
+    readonly durationMs: number;
+  }): void;
   published(event: { readonly size: number; readonly exposureMs: number }): void;
   duplicate(): void;
   conflict(event: { readonly stream: string; readonly batchNumber: number; readonly index: number }): void;
+  /** A conflict entry could not be written; the refusal itself was given. */
+  conflictLost(error: Error): void;
   /** The log stopped signing; the process should end with this error. */
   fatal(error: Error): void;
+}
+
+/** Time as the log sees it; handed in, so that tests own it. */
+export interface LogClock {
+  nowMs(): number;
+  /** Calls back once after a delay; returns the way to cancel it. */
+  after(delayMs: number, work: () => void): () => void;
 }

@@ -25,13 +25,21 @@ export interface SegmentStore {
 
 /** What one integration step writes, in one piece. */
 export interface TreeWrite {
-  /** Hash tiles: `width` hashes of 32 bytes; 256 is a full tile. */
-  readonly tiles: readonly { readonly level: number; readonly index: number; readonly width: number; readonly bytes: Uint8Array }[];
-  /** Entry tiles, as tlog-tiles frames them. */
-  readonly entryTiles: readonly { readonly index: number; readonly width: number; readonly bytes: Uint8Array }[];
+  /** Hash tiles with all hashes they have so far; a tile that grows is written over by its longer self. */
+  readonly tiles: readonly { readonly level: number; readonly index: number; readonly bytes: Uint8Array }[];
+  /** Full entry tiles, as tlog-tiles frames them. */
+  readonly entryTiles: readonly { readonly index: number; readonly bytes: Uint8Array }[];
   readonly batches: readonly BatchPlace[];
   readonly conflicts: readonly { readonly stream: Uint8Array; readonly batchNumber: number; readonly index: number }[];
   readonly integrated: TreeHead;
+}
+
+/** How many of each kind are stored: what shows keys that no entry accounts for. */
+export interface TreeCensus {
+  readonly tiles: number;
+  readonly entryTiles: number;
+  readonly batches: number;
+  readonly conflicts: number;
 }
 
 /** Where a batch stands in the log: what makes duplicates answerable and forgeries visible. */
@@ -52,15 +60,21 @@ export interface TileStore {
   write(step: TreeWrite): Promise<void>;
   /** Everything written so far is durable when this resolves. */
   sync(): Promise<void>;
-  tile(level: number, index: number, width: number): Promise<Uint8Array | undefined>;
-  entryTile(index: number, width: number): Promise<Uint8Array | undefined>;
+  /** All hashes of a tile so far. */
+  tile(level: number, index: number): Promise<Uint8Array | undefined>;
+  /** A full entry tile. */
+  entryTile(index: number): Promise<Uint8Array | undefined>;
   integrated(): Promise<TreeHead | undefined>;
-  batch(stream: Uint8Array, batchNumber: number): Promise<{ readonly index: number; readonly hash: Uint8Array } | undefined>;
+  batch(
+    stream: Uint8Array,
+    batchNumber: number,
+  ): Promise<{ readonly index: number; readonly hash: Uint8Array } | undefined>;
   conflict(stream: Uint8Array, batchNumber: number): Promise<number | undefined>;
   /** The newest published signed note, as text. */
   published(): Promise<string | undefined>;
   /** Durable when it resolves. */
   publish(note: string): Promise<void>;
+  census(): Promise<TreeCensus>;
   close(): Promise<void>;
 }
 

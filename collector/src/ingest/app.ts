@@ -1,0 +1,113 @@
+// The listener for proxies: one route that takes batches, checks them, has them made durable, and acknowledges them.
+
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
+import { encodeAck } from '../core/codec/ack.ts';
+import { decodeBatch } from '../core/codec/batch.ts';
+import { headerOf } from '../core/codec/entry.ts';
+import { ERROR_CODES, type ErrorCode, MeshtrailError } from '../core/error.ts';
+import type { EvidenceLog } from '../log/evidence-log.ts';
+import { problemOf } from '../problem.ts';
+import type { IdentityOf } from './identity.ts';
+import {
+  ACK_MEDIA_TYPE,
+  BODY_BYTES_MAX,
+  CONNECTIONS_MAX,
+  HEADER_BYTES_MAX,
+  HEADERS_TIMEOUT_MS,
+  KEEP_ALIVE_TIMEOUT_MS,
+  MEDIA_TYPE,
+  REQUEST_TIMEOUT_MS,
+  RETRY_AFTER_S,
+} from './limits.ts';
+
+export interface IngestInput {
+  readonly log: EvidenceLog;
+  readonly identityOf: IdentityOf;
+  readonly logger?: FastifyBaseLogger;
+  /** Called with the code of every refusal. */
+  readonly refused?: (code: ErrorCode) => void;
+}
+
+/** What Fastify's own errors mean here. */
+function codedError(error: FastifyError | MeshtrailError): MeshtrailError {
+  if (error instanceof MeshtrailError) return error;
+  const { code, statusCode = 500 } = error;
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
+    return new MeshtrailError('BATCH_TOO_LARGE', `The body is longer than ${BODY_BYTES_MAX} bytes.`, { cause: error });
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
+    return new MeshtrailError('MEDIA_TYPE_UNSUPPORTED', `Only ${MEDIA_TYPE} is accepted here.`, { cause: error });
+  if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH')
+    return new MeshtrailError('BATCH_TRUNCATED', 'The body is shorter than its content-length.', { cause: error });
+  if (statusCode < 500)
+    return new MeshtrailError('PARAMETER_INVALID', `The request is not accepted: ${error.message}`, { cause: error });
+  return new MeshtrailError('INTERNAL', 'The collector could not take the batch. Send it again later.', {
+    cause: error,
+  });
+}
+
+function refuse(reply: FastifyReply, error: MeshtrailError): FastifyReply {
+  if (ERROR_CODES[error.code].http === 503) reply.header('retry-after', RETRY_AFTER_S);
+  return reply
+    .code(ERROR_CODES[error.code].http)
+    .type('application/problem+json')
+    .send(JSON.stringify(problemOf(error)));
+}
+
+/** Makes the ingest application. It listens nowhere yet. */
+export function ingestApp({ log, identityOf, logger, refused = () => undefined }: IngestInput): FastifyInstance {
+  const app = Fastify({
+    ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
+    disableRequestLogging: true,
+    bodyLimit: BODY_BYTES_MAX,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: 5000 },
+    routerOptions: { maxParamLength: 100 },
+    forceCloseConnections: true,
+  });
+  app.server.maxConnections = CONNECTIONS_MAX;
+  // The default parsers would take JSON and text; one media type is all that this listener knows.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(MEDIA_TYPE, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const coded = codedError(error);
+    refused(coded.code);
+    if (ERROR_CODES[coded.code].http === 500) request.log.error({ err: error }, 'a batch could not be taken');
+    return refuse(reply, coded);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const isKnownPath = request.url.split('?')[0] === '/v1/batches';
+    const error = isKnownPath
+      ? new MeshtrailError(
+          'METHOD_NOT_ALLOWED',
+          `${request.method} is not accepted at /v1/batches; batches come by POST.`,
+        )
+      : new MeshtrailError(
+          'ROUTE_NOT_FOUND',
+          'This listener takes batches at /v1/batches. Queries go to the API listener.',
+        );
+    return refuse(isKnownPath ? reply.header('allow', 'POST') : reply, error);
+  });
+  app.post('/v1/batches', async (request, reply) => {
+    if (!(request.body instanceof Uint8Array))
+      throw new MeshtrailError('MEDIA_TYPE_UNSUPPORTED', `A batch with the media type ${MEDIA_TYPE} is needed.`);
+    const batch = decodeBatch(request.body);
+    const { index, checkpoint } = await log.append({ wire: batch.wire, header: headerOf(batch, identityOf(request)) });
+    const ack = encodeAck({
+      stream: batch.stream,
+      batchNumber: batch.batchNumber,
+      index,
+      checkpointSize: checkpoint.size,
+      checkpointRoot: checkpoint.root,
+    });
+    return reply.type(ACK_MEDIA_TYPE).send(Buffer.from(ack.buffer));
+  });
+  app.get('/health/live', async () => ({ status: 'live' }));
+  app.get('/health/ready', async (_request, reply) => {
+    const failure = log.failure();
+    return failure === undefined
+      ? { status: 'ready' }
+      : reply.code(503).send({ status: 'failed', reason: failure.message });
+  });
+  return app;
+}

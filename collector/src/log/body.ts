@@ -1,0 +1,59 @@
+// Stored form of a wire batch (docs/formats.md section 7): rows transposed and zstd-compressed, or as received; the wire bytes come back exactly.
+
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
+import { MeshtrailError } from '../core/error.ts';
+
+const CODEC_RAW = 0;
+const CODEC_ZSTD_TRANSPOSED = 1;
+const ZSTD_LEVEL = 1;
+
+/** Byte 0 of all rows, then byte 1 of all rows, and so on: equal columns compress, interleaved ones do not. */
+function transpose(wire: Uint8Array, isBack: boolean): Uint8Array {
+  const out = Uint8Array.from(wire);
+  const rows = new DataView(wire.buffer, wire.byteOffset, wire.byteLength).getUint32(HEADER.rowCount, true);
+  if (HEADER_BYTES + rows * ROW_BYTES + TRAILER_BYTES > wire.length)
+    throw new MeshtrailError('STORE_CORRUPT', `A stored body names ${rows} rows, which do not fit it.`);
+  let columnAt = HEADER_BYTES;
+  for (let column = 0; column < ROW_BYTES; column++) {
+    for (let row = 0, rowAt = HEADER_BYTES + column; row < rows; row++, rowAt += ROW_BYTES, columnAt++) {
+      if (isBack) out[rowAt] = wire[columnAt] as number;
+      else out[columnAt] = wire[rowAt] as number;
+    }
+  }
+  return out;
+}
+
+function withCodec(codec: number, payload: Uint8Array): Uint8Array {
+  const body = new Uint8Array(1 + payload.length);
+  body[0] = codec;
+  body.set(payload, 1);
+  return body;
+}
+
+/** Packs a checked wire batch for the store. */
+export function packBody(wire: Uint8Array): Uint8Array {
+  const packed = zstdCompressSync(transpose(wire, false), {
+    params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL },
+  });
+  return packed.length < wire.length ? withCodec(CODEC_ZSTD_TRANSPOSED, packed) : withCodec(CODEC_RAW, wire);
+}
+
+/** The wire bytes of a stored body. Throws STORE_CORRUPT. */
+export function unpackBody(body: Uint8Array): Uint8Array {
+  const codec = body[0];
+  if (codec === CODEC_RAW) return body.subarray(1);
+  if (codec !== CODEC_ZSTD_TRANSPOSED)
+    throw new MeshtrailError('STORE_CORRUPT', `A stored body has the unknown codec ${codec}.`);
+  let plain: Uint8Array;
+  try {
+    plain = zstdDecompressSync(body.subarray(1), { maxOutputLength: BATCH_BYTES_MAX });
+  } catch (cause) {
+    throw new MeshtrailError('STORE_CORRUPT', `A stored body does not decompress: ${(cause as Error).message}.`, {
+      cause,
+    });
+  }
+  if (plain.length < HEADER_BYTES + TRAILER_BYTES)
+    throw new MeshtrailError('STORE_CORRUPT', `A stored body has ${plain.length} bytes.`);
+  return transpose(plain, true);
+}

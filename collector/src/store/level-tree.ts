@@ -1,0 +1,197 @@
+// TileStore and LockStore on LevelDB.
+
+import { equalBytes } from '../core/bytes.ts';
+import { MeshtrailError } from '../core/error.ts';
+import type { BatchPlace, LastSigned, LockStore, TileStore, TreeCensus, TreeHead, TreeWrite } from '../log/stores.ts';
+import { batchKey, key64, metaKey, tileKey } from './keys.ts';
+import { type Database, guarded, openLevel, plain } from './level.ts';
+
+const FORMAT = 'meshtrail/tree/v1';
+const WRITE_BUFFER_BYTES = 8 * 1024 * 1024;
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+function encodeHead({ size, root }: TreeHead): Uint8Array {
+  const bytes = new Uint8Array(40);
+  viewOf(bytes).setBigUint64(0, BigInt(size));
+  bytes.set(root, 8);
+  return bytes;
+}
+
+function decodeHead(bytes: Uint8Array, length: number, what: string): TreeHead {
+  if (bytes.length !== length)
+    throw new MeshtrailError(
+      'STORE_CORRUPT',
+      `${what} has ${bytes.length} bytes, not ${length}. Run \`meshtrail fsck\`.`,
+    );
+  const size = Number(viewOf(bytes).getBigUint64(0));
+  if (!Number.isSafeInteger(size))
+    throw new MeshtrailError('STORE_CORRUPT', `${what} names a size over 2^53 - 1. Run \`meshtrail fsck\`.`);
+  return { size, root: bytes.slice(8, 40) };
+}
+
+function placeValue({ index, hash }: Pick<BatchPlace, 'index' | 'hash'>): Uint8Array {
+  return encodeHead({ size: index, root: hash });
+}
+
+/** Opens the tree's database: tiles, stream state and the published checkpoint. */
+export async function openLevelTiles(path: string): Promise<TileStore> {
+  const database = await openLevel(path, WRITE_BUFFER_BYTES);
+  const format = await database.get(metaKey('format'));
+  const text = new TextEncoder().encode(FORMAT);
+  if (format === undefined) await database.put(metaKey('format'), text);
+  else if (!equalBytes(format, text)) {
+    await database.close();
+    throw new MeshtrailError(
+      'STORE_FOREIGN',
+      `${path} has another format than ${FORMAT}; this collector cannot write it.`,
+    );
+  }
+  return new LevelTiles(path, database);
+}
+
+class LevelTiles implements TileStore {
+  private readonly path: string;
+  private readonly database: Database;
+
+  constructor(path: string, database: Database) {
+    this.path = path;
+    this.database = database;
+  }
+
+  async write({ tiles, entryTiles, batches, conflicts, integrated }: TreeWrite): Promise<void> {
+    const put = (key: Uint8Array, value: Uint8Array) => ({ type: 'put' as const, key, value });
+    const index = (value: number): Uint8Array => {
+      const bytes = new Uint8Array(8);
+      viewOf(bytes).setBigUint64(0, BigInt(value));
+      return bytes;
+    };
+    await guarded(this.path, async () => {
+      await this.database.batch([
+        ...tiles.map((t) => put(tileKey(t.level, t.index), t.bytes)),
+        ...entryTiles.map((t) => put(key64('n', t.index), t.bytes)),
+        ...batches.map((b) => put(batchKey('s', b.stream, b.batchNumber), placeValue(b))),
+        ...conflicts.map((c) => put(batchKey('c', c.stream, c.batchNumber), index(c.index))),
+        put(metaKey('integrated'), encodeHead(integrated)),
+      ]);
+    });
+  }
+
+  async sync(): Promise<void> {
+    // LevelDB syncs its log up to and including a synced write; an empty batch would be skipped.
+    await guarded(
+      this.path,
+      async () => await this.database.put(metaKey('format'), new TextEncoder().encode(FORMAT), { sync: true }),
+    );
+  }
+
+  private async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return await guarded(this.path, async () => plain(await this.database.get(key)));
+  }
+
+  async tile(level: number, index: number): Promise<Uint8Array | undefined> {
+    return await this.get(tileKey(level, index));
+  }
+
+  async entryTile(index: number): Promise<Uint8Array | undefined> {
+    return await this.get(key64('n', index));
+  }
+
+  async integrated(): Promise<TreeHead | undefined> {
+    const bytes = await this.get(metaKey('integrated'));
+    return bytes === undefined ? undefined : decodeHead(bytes, 40, `${this.path} "integrated"`);
+  }
+
+  async batch(
+    stream: Uint8Array,
+    batchNumber: number,
+  ): Promise<{ readonly index: number; readonly hash: Uint8Array } | undefined> {
+    const bytes = await this.get(batchKey('s', stream, batchNumber));
+    if (bytes === undefined) return undefined;
+    const { size, root } = decodeHead(bytes, 40, `${this.path} stream key`);
+    return { index: size, hash: root };
+  }
+
+  async conflict(stream: Uint8Array, batchNumber: number): Promise<number | undefined> {
+    const bytes = await this.get(batchKey('c', stream, batchNumber));
+    return bytes === undefined ? undefined : Number(viewOf(bytes).getBigUint64(0));
+  }
+
+  async published(): Promise<string | undefined> {
+    const bytes = await this.get(metaKey('published'));
+    return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+  }
+
+  async publish(note: string): Promise<void> {
+    await guarded(
+      this.path,
+      async () => await this.database.put(metaKey('published'), new TextEncoder().encode(note), { sync: true }),
+    );
+  }
+
+  async census(): Promise<TreeCensus> {
+    const counts: Record<string, number> = {};
+    await guarded(this.path, async () => {
+      for await (const key of this.database.keys()) {
+        const letter = String.fromCharCode(key[0] ?? 0);
+        counts[letter] = (counts[letter] ?? 0) + 1;
+      }
+    });
+    return {
+      tiles: counts['t'] ?? 0,
+      entryTiles: counts['n'] ?? 0,
+      batches: counts['s'] ?? 0,
+      conflicts: counts['c'] ?? 0,
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.database.close();
+  }
+}
+
+const LAST_SIGNED = new TextEncoder().encode('last-signed');
+
+/** Opens the store of the last-signed record: one key, and nothing else touches it. */
+export async function openLevelLock(path: string): Promise<LockStore> {
+  return new LevelLock(path, await openLevel(path, 64 * 1024));
+}
+
+class LevelLock implements LockStore {
+  private readonly path: string;
+  private readonly database: Database;
+
+  constructor(path: string, database: Database) {
+    this.path = path;
+    this.database = database;
+  }
+
+  async read(): Promise<LastSigned | undefined> {
+    const bytes = await guarded(this.path, async () => plain(await this.database.get(LAST_SIGNED)));
+    if (bytes === undefined) return undefined;
+    const head = decodeHead(bytes, 48, `${this.path} "last-signed"`);
+    return { ...head, atMs: Number(viewOf(bytes).getBigUint64(40)) };
+  }
+
+  async replace(expected: LastSigned | undefined, next: LastSigned): Promise<void> {
+    // Read before write is a compare-and-swap here: LevelDB's lock makes this process the only one that has the store open.
+    const stored = await this.read();
+    if (
+      stored?.size !== expected?.size ||
+      (stored !== undefined && expected !== undefined && !equalBytes(stored.root, expected.root))
+    ) {
+      throw new MeshtrailError(
+        'LAST_SIGNED_MOVED',
+        `${this.path} holds size ${stored?.size ?? 'nothing'}, and size ${expected?.size ?? 'nothing'} was expected: something else signs this log. Nothing was signed.`,
+      );
+    }
+    const bytes = new Uint8Array(48);
+    bytes.set(encodeHead(next));
+    viewOf(bytes).setBigUint64(40, BigInt(next.atMs));
+    await guarded(this.path, async () => await this.database.put(LAST_SIGNED, bytes, { sync: true }));
+  }
+
+  async close(): Promise<void> {
+    await this.database.close();
+  }
+}
