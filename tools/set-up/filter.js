@@ -1,0 +1,38 @@
+// Step 2: the Wasm filter, release and debug, and the digest of the release module.
+
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { findNode24 } from '../../collector/bin/node24.js';
+import { run } from './programs.js';
+import { digestOf } from './stamps.js';
+
+const TARGETS = ['release', 'debug'];
+
+/**
+ * @param {string} root
+ * @returns {import('./stamps.js').Step}
+ */
+export function filterStep(root) {
+  const build = join(root, 'build');
+  const module = join(build, 'filter.wasm');
+  return {
+    stampFile: join(root, '.tools', 'filter.stamp'),
+    digest: () => digestOf(root, ['filter/assembly', 'asconfig.json', 'package-lock.json'], ['filter 1']),
+    results: [module, `${module}.sha256`, join(build, 'filter.debug.wasm')],
+    work: async (surroundings) => {
+      mkdirSync(build, { recursive: true });
+      const asc = join(root, 'node_modules', 'assemblyscript', 'bin', 'asc.js');
+      for (const target of TARGETS) {
+        await run(surroundings, {
+          title: `building the filter (asc, ${target})`,
+          command: findNode24(),
+          args: [asc, '--config', 'asconfig.json', '--target', target],
+          remedy: 'Correct what the compiler names under filter/assembly, then run `npm run build`.',
+        });
+      }
+      const digest = createHash('sha256').update(readFileSync(module)).digest('hex');
+      writeFileSync(`${module}.sha256`, `${digest}  filter.wasm\n`);
+    },
+  };
+}
