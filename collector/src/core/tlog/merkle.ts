@@ -49,8 +49,10 @@ function nextLevel(level: readonly Uint8Array[]): Uint8Array[] {
   return up;
 }
 
-/** Audit path of one leaf (RFC 6962 section 2.1.1), leaf sibling first. */
+/** Audit path of one leaf (RFC 6962 section 2.1.1), leaf sibling first. Throws PROOF_NOT_VERIFIED when the index is not in the tree. */
 export function auditPath(hashes: readonly Uint8Array[], index: number): Uint8Array[] {
+  checkSize('The index', index);
+  if (index >= hashes.length) refuse(`Index ${index} is not in a tree of size ${hashes.length}.`);
   const path: Uint8Array[] = [];
   let at = index;
   for (let level = hashes; level.length > 1; level = nextLevel(level)) {
@@ -122,12 +124,12 @@ export function verifyConsistency(
     if (!equalBytes(root1, root2)) refuse(`Two roots for size ${size1}: the log forked.`);
     return;
   }
-  const isPowerOfTwo = Number.isInteger(Math.log2(size1)) && 2 ** Math.log2(size1) === size1;
-  const [first, ...rest] = isPowerOfTwo ? [root1, ...path] : path;
-  if (first === undefined || path.length === 0) refuse('The consistency proof is too short.');
   let fn = size1 - 1;
   let sn = size2 - 1;
   while (isOdd(fn)) [fn, sn] = [half(fn), half(sn)];
+  // All ones, so size1 is a power of two: its tree is one node of the newer one, and the proof leaves that node out.
+  const [first, ...rest] = fn === 0 ? [root1, ...path] : path;
+  if (first === undefined || path.length === 0) refuse('The consistency proof is too short.');
   let [older, newer] = [first, first];
   for (const hash of rest) {
     if (sn === 0) refuse('The consistency proof is too long.');

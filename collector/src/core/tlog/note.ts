@@ -3,6 +3,7 @@
 import { concatBytes, equalBytes, fromBase64, fromHex, fromUtf8, toBase64, toHex, utf8 } from '../bytes.ts';
 import { MeshtrailError } from '../error.ts';
 import { sha256 } from '../hash.ts';
+import { cosignatureMessage, parseCosignature } from './cosignature.ts';
 import { checkPublicKey, publicKeyOf, signerOf, verifierOf } from './ed25519.ts';
 
 export const ALGORITHM_ED25519 = 1;
@@ -44,9 +45,9 @@ export interface Signer {
 const malformed = (why: string): MeshtrailError =>
   new MeshtrailError('NOTE_MALFORMED', `The note is malformed: ${why}.`);
 
-/** A key name: not empty, no white space, no "+". */
+/** A key name: not empty, no white space, no "+", and UTF-8 can say it. */
 export function isKeyName(name: string): boolean {
-  return name !== '' && name.length <= 255 && !/[\s+\p{Z}\p{Cc}]/u.test(name);
+  return name !== '' && name.length <= 255 && name.isWellFormed() && !/[\s+\p{Z}\p{Cc}]/u.test(name);
 }
 
 function keyIdOf(name: string, algorithm: number, key: Uint8Array): Uint8Array {
@@ -68,15 +69,20 @@ function parseSignature(line: string): NoteSignature {
   return { name, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) };
 }
 
+function checkCharacters(text: string): void {
+  // Surrogate halves cannot come from UTF-8, but can from a JavaScript string.
+  if (!text.isWellFormed()) throw malformed('it is not UTF-8');
+  for (let i = 0; i < text.length; i++)
+    if (text.charCodeAt(i) < 0x20 && text[i] !== '\n') throw malformed('it has a control character');
+}
+
 /** Parses a signed note; one spelling is accepted, and no key signs twice. Throws NOTE_MALFORMED. */
 export function parseNote(input: string | Uint8Array): Note {
+  // Before decoding: a string's UTF-8 is never shorter than its UTF-16 units.
+  if (input.length > NOTE_BYTES_MAX) throw malformed(`it is longer than ${NOTE_BYTES_MAX} bytes`);
   const whole = typeof input === 'string' ? input : fromUtf8(input);
   if (whole === undefined) throw malformed('it is not UTF-8');
-  if (whole.length > NOTE_BYTES_MAX) throw malformed(`it is longer than ${NOTE_BYTES_MAX} bytes`);
-  // Surrogate halves cannot come from UTF-8, but can from a JavaScript string.
-  if (!whole.isWellFormed()) throw malformed('it is not UTF-8');
-  for (let i = 0; i < whole.length; i++)
-    if (whole.charCodeAt(i) < 0x20 && whole[i] !== '\n') throw malformed('it has a control character');
+  checkCharacters(whole);
   const split = whole.lastIndexOf('\n\n');
   if (split < 0 || !whole.endsWith('\n')) throw malformed('text and signatures are not separated by an empty line');
   const text = whole.slice(0, split + 1);
@@ -132,33 +138,28 @@ export function parseVkey(vkey: string, kind: 'log' | 'witness' = 'log'): Verifi
   const check = verifierOf(publicKey);
   return algorithm === ALGORITHM_ED25519
     ? { name, keyId, algorithm, verify: (text, signature) => check(utf8(text), signature) }
-    : { name, keyId, algorithm, verify: (text, signature) => verifyCosignature(text, signature, check) !== undefined };
+    : {
+        name,
+        keyId,
+        algorithm,
+        verify: (text, bytes) => {
+          const cosignature = parseCosignature(bytes);
+          return (
+            cosignature !== undefined && check(cosignatureMessage(text, cosignature.timestamp), cosignature.signature)
+          );
+        },
+      };
 }
 
-/** Checks a cosignature/v1 (https://c2sp.org/tlog-cosignature): u64 big-endian seconds, then an Ed25519 signature. Returns the time, or undefined. */
-function verifyCosignature(
-  text: string,
-  bytes: Uint8Array,
-  check: (message: Uint8Array, signature: Uint8Array) => boolean,
-): bigint | undefined {
-  if (bytes.length !== 8 + 64) return undefined;
-  const seconds = cosignatureTime(bytes);
-  const isSigned = seconds < 2n ** 63n && check(utf8(`cosignature/v1\ntime ${seconds}\n${text}`), bytes.subarray(8));
-  return isSigned ? seconds : undefined;
-}
-
-/** The time that a cosignature claims, in Unix seconds. */
-export function cosignatureTime(bytes: Uint8Array): bigint {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(0);
-}
-
-/** An Ed25519 signer over a 32-byte seed. */
+/** An Ed25519 signer over a 32-byte seed. Throws KEY_INVALID. */
 export function ed25519Signer(name: string, seed: Uint8Array): Signer {
   if (!isKeyName(name))
     throw new MeshtrailError(
       'KEY_INVALID',
       `${JSON.stringify(name)} is no key name: it must not be empty and have no space and no "+".`,
     );
+  if (seed.length !== 32)
+    throw new MeshtrailError('KEY_INVALID', `The seed of an Ed25519 key has 32 bytes, this one ${seed.length}.`);
   const publicKey = publicKeyOf(seed);
   const keyId = keyIdOf(name, ALGORITHM_ED25519, publicKey);
   const vkey = `${name}+${toHex(keyId)}+${toBase64(concatBytes(Uint8Array.of(ALGORITHM_ED25519), publicKey))}`;
@@ -166,11 +167,17 @@ export function ed25519Signer(name: string, seed: Uint8Array): Signer {
   return { name, keyId, vkey, sign: (text) => sign(utf8(text)) };
 }
 
-/** Signs a text, which must end with a line feed, and returns the whole note. */
+/** Signs a text, which must end with a line feed, and returns the whole note. Throws NOTE_MALFORMED, before any key is used, for what no reader accepts. */
 export async function signNote(text: string, signers: readonly Signer[]): Promise<string> {
+  if (!text.endsWith('\n')) throw malformed('its text does not end with a line feed');
+  checkCharacters(text);
+  if (signers.length === 0 || signers.length > SIGNATURES_MAX)
+    throw malformed(`it would have ${signers.length} signatures`);
   let note = `${text}\n`;
   for (const signer of signers)
     note += `\u2014 ${signer.name} ${toBase64(concatBytes(signer.keyId, await signer.sign(text)))}\n`;
+  // A signer may live elsewhere: what it gave back is read before anybody else reads it.
+  parseNote(note);
   return note;
 }
 
