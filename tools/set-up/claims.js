@@ -73,11 +73,13 @@ export class Claim {
     return undefined;
   }
 
-  /** Takes this process's file away; a child that is still alive keeps its own. */
+  /** Takes this process's file away, and those of its children that are over; a child that is still alive keeps its own. */
   release() {
-    const own = `${process.pid}-${startOf(process.pid)}`;
-    this.#names.delete(own);
-    rmSync(join(this.#folder, own), { force: true });
+    for (const name of this.#names) {
+      const pid = Number.parseInt(name, 10);
+      if (pid === process.pid || startOf(pid) === undefined) rmSync(join(this.#folder, name), { force: true });
+    }
+    this.#names.clear();
   }
 }
 
