@@ -1,7 +1,7 @@
 // A short report of a test run: a line per file, every failure and every skip with its reason, and at the very end the totals
 // in the words of Node's own TAP summary. What a test file printed is shown only when something in it failed.
 
-import { relative } from 'node:path';
+import { relative, resolve } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 import { inspect } from 'node:util';
 
@@ -38,7 +38,7 @@ export class TestReport {
 
   add(event: TestEvent): void {
     if (event.type === 'test:stdout' || event.type === 'test:stderr') {
-      append(this.#output, event.data.file ?? '', event.data.message);
+      append(this.#output, this.#keyOf(event.data.file), event.data.message);
     } else if (event.type === 'test:fail') this.#fail(event.data);
     else if (event.type === 'test:pass') this.#pass(event.data);
     else if (event.type === 'test:summary') this.#summary(event.data);
@@ -46,7 +46,8 @@ export class TestReport {
 
   /** Writes what is left and the totals; true when nothing failed and something ran. */
   end(): boolean {
-    for (const notes of this.#notes.values()) this.#write(notes.join(''));
+    // A file that crashed has no summary of its own.
+    for (const file of this.#notes.keys()) this.#writeDetails(file, true);
     const lines = TOTALS.map(([word, count]) => `# ${word} ${this.#totals.get(count) ?? 0}`);
     lines.push(`# duration_ms ${Math.round(performance.now() - this.#startedAt)}`);
     this.#write(`${lines.join('\n')}\n`);
@@ -56,7 +57,7 @@ export class TestReport {
   #pass(data: PassEvent): void {
     if (data.skip === undefined || data.skip === false) return;
     const reason = typeof data.skip === 'string' ? data.skip : 'no reason given';
-    append(this.#notes, data.file ?? '', `  skipped: ${data.name} (${reason})\n`);
+    append(this.#notes, this.#keyOf(data.file), `  skipped: ${data.name} (${reason})\n`);
   }
 
   #fail(data: FailEvent): void {
@@ -64,9 +65,9 @@ export class TestReport {
     this.#isAllPassed = false;
     const error: Error & { failureType?: string } = data.details.error;
     if (error.failureType === 'subtestsFailed') return;
-    const place = data.file === undefined ? '' : ` (${relative(this.#root, data.file)}:${data.line ?? 1})`;
+    const place = data.file === undefined ? '' : ` (${this.#keyOf(data.file)}:${data.line ?? 1})`;
     const text = inspect(error.cause ?? error, { depth: 4, colors: false }).replaceAll('\n', '\n    ');
-    append(this.#notes, data.file ?? '', `  FAILED: ${data.name}${place}\n    ${text}\n`);
+    append(this.#notes, this.#keyOf(data.file), `  FAILED: ${data.name}${place}\n    ${text}\n`);
   }
 
   #summary({ file, counts, duration_ms: durationMs, success }: SummaryEvent): void {
@@ -79,14 +80,21 @@ export class TestReport {
       return;
     }
     const verdict = success ? 'ok    ' : 'FAILED';
-    const name = relative(this.#root, file);
-    this.#write(
-      `${verdict} ${name}: ${counts.passed} of ${counts.tests} passed, ${(durationMs / 1000).toFixed(1)} s\n`,
-    );
-    if (!success) this.#write((this.#output.get(file) ?? []).join(''));
-    this.#write((this.#notes.get(file) ?? []).join(''));
-    this.#output.delete(file);
-    this.#notes.delete(file);
+    const key = this.#keyOf(file);
+    this.#write(`${verdict} ${key}: ${counts.passed} of ${counts.tests} passed, ${(durationMs / 1000).toFixed(1)} s\n`);
+    this.#writeDetails(key, !success);
+  }
+
+  #writeDetails(key: string, withOutput: boolean): void {
+    if (withOutput) this.#write((this.#output.get(key) ?? []).join(''));
+    this.#write((this.#notes.get(key) ?? []).join(''));
+    this.#output.delete(key);
+    this.#notes.delete(key);
+  }
+
+  /** Some events name a file in full, others as it was given. */
+  #keyOf(file: string | undefined): string {
+    return file === undefined ? '' : relative(this.#root, resolve(this.#root, file));
   }
 }
 
