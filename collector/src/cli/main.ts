@@ -8,10 +8,6 @@ import { note, print, visible } from './output.ts';
 
 // Loaded on demand: a query must not pay for the collector's packages.
 const VERBS: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Verb> }>> = {
-  demo: {
-    summary: 'Plays an incident in a small mesh of real Envoys, and investigates it.',
-    load: async () => (await import('./demo.ts')).demo,
-  },
   serve: { summary: 'Runs the collector.', load: async () => (await import('./serve.ts')).serve },
   flows: { summary: 'Lists recorded exchanges.', load: async () => (await import('./flows.ts')).flows },
   show: { summary: 'Shows one record in full.', load: async () => (await import('./show.ts')).show },

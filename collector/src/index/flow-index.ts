@@ -1,5 +1,8 @@
 // What the query side needs of an index, and what the index needs of a store. The index is a cache: it can be rebuilt from the log at any time.
 
+import type { Filter } from '../core/query/filter.ts';
+import type { FlowRecord } from '../core/record.ts';
+
 /** When the records of one batch started: what lets a time range skip the batch. */
 export interface Zone {
   readonly index: number;
@@ -17,5 +20,58 @@ export interface ZoneStore {
   /** Number of log entries indexed so far; undefined: never, or of another version. */
   indexed(): Promise<number | undefined>;
   clear(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A place in an answer's order: what comes strictly behind it is the next page. */
+export interface FlowPosition {
+  readonly startNs: bigint;
+  readonly index: number;
+  readonly row: number;
+}
+
+export interface FlowQuery {
+  readonly filter?: Filter;
+  readonly sinceNs?: bigint;
+  /** Exclusive. */
+  readonly untilNs?: bigint;
+  readonly order: 'asc' | 'desc';
+  readonly limit: number;
+  /** Log entries to look at, from 0: an answer's pages all see the same. */
+  readonly size: number;
+  readonly after?: FlowPosition;
+}
+
+export interface FlowPage {
+  readonly flows: readonly FlowRecord[];
+  /** Where the next page begins; undefined when there is none. */
+  readonly next: FlowPosition | undefined;
+  /** Why the page is not all that could be found here: a limit was reached. */
+  readonly partial: string | undefined;
+}
+
+/** A hole in a stream's batches, or records that the proxy gave up. */
+export interface Gap {
+  readonly kind: 'missing' | 'dropped' | 'partial';
+  readonly stream?: string;
+  readonly node?: string;
+  /** First and last record number that is missing. */
+  readonly from?: number;
+  readonly to?: number;
+  readonly count?: number;
+  readonly reason?: string;
+}
+
+/** What the API asks of an index over one log. */
+export interface FlowIndex {
+  /** Log entries indexed so far. */
+  readonly size: number;
+  search(query: FlowQuery): Promise<FlowPage>;
+  /** The record at a place, or undefined. */
+  record(index: number, row: number): Promise<FlowRecord | undefined>;
+  /** Holes and drops of all streams indexed so far. */
+  gaps(): readonly Gap[];
+  /** Resolves when everything published until now is indexed. */
+  idle(): Promise<void>;
   close(): Promise<void>;
 }

@@ -4,7 +4,7 @@
 import { equalBytes } from '../bytes.ts';
 import { MeshtrailError } from '../error.ts';
 import { sha256 } from '../hash.ts';
-import { checkConnection, checkOutcome, checkRow, Dictionary, malformed } from './dictionary.ts';
+import { Dictionary, malformed } from './dictionary.ts';
 import {
   BATCH_BYTES_MAX,
   DICTIONARY_ENTRIES_MAX,
@@ -22,6 +22,7 @@ import {
   TRAILER_BYTES,
   VERSION,
 } from './layout.ts';
+import { checkConnection, checkOutcome, checkRow, snakeCase } from './rules.ts';
 
 /** Cumulative counters of a stream. */
 export interface Counters {
@@ -50,7 +51,7 @@ export interface Batch {
   readonly batchNumber: number;
   readonly firstRecord: number;
   readonly counters: Counters;
-  /** Unix ns and monotonic ns, as decimal text: they are copied, not computed with. */
+  /** Unix ns, and ns of the proxy's monotonic clock. */
   readonly clock: {
     readonly openedWallNs: bigint;
     readonly sealedWallNs: bigint;
@@ -74,14 +75,14 @@ export function rowOf(batch: Batch, i: number): Uint8Array {
 
 function number64(view: DataView, name: keyof typeof HEADER): number {
   const value = view.getUint32(HEADER[name] + 4, true) * 2 ** 32 + view.getUint32(HEADER[name], true);
-  if (!Number.isSafeInteger(value)) throw malformed(name, HEADER[name], value, 'at most 2^53 - 1');
+  if (!Number.isSafeInteger(value)) throw malformed(snakeCase(name), HEADER[name], value, 'at most 2^53 - 1');
   return value;
 }
 
 function mustBe(view: DataView, name: keyof typeof HEADER, want: number, bytes: 1 | 2 | 4): void {
   const at = HEADER[name];
   const value = bytes === 1 ? view.getUint8(at) : bytes === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
-  if (value !== want) throw malformed(name, at, value, String(want));
+  if (value !== want) throw malformed(snakeCase(name), at, value, String(want));
 }
 
 /** Lengths and versions: what a truncated, foreign or oversized body fails first. */
@@ -128,7 +129,8 @@ function checkFrame(wire: Uint8Array, view: DataView): void {
 function checkReserved(view: DataView): void {
   mustBe(view, 'reserved27', 0, 1);
   mustBe(view, 'reserved120', 0, 4);
-  if (view.getUint32(HEADER.reserved120 + 4, true) !== 0) throw malformed('reserved', HEADER.reserved120, 1, '0');
+  if (view.getUint32(HEADER.reserved120 + 4, true) !== 0)
+    throw malformed('reserved', HEADER.reserved120 + 4, view.getUint32(HEADER.reserved120 + 4, true), '0');
   mustBe(view, 'reserved270', 0, 2);
   const flags = view.getUint16(HEADER.flags, true);
   if ((flags & ~(FLAG_FIN | FLAG_ROLLBACK_SEEN)) !== 0)
@@ -149,6 +151,13 @@ function checkCounters(counters: Counters, firstRecord: number, rowCount: number
 }
 
 const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+
+/** A wall clock, which log entries hold without a sign. */
+function wallNs(view: DataView, name: 'openedWallNs' | 'sealedWallNs'): bigint {
+  const ns = view.getBigInt64(HEADER[name], true);
+  if (ns < 0n) throw malformed(snakeCase(name), HEADER[name], ns, 'a time since 1970');
+  return ns;
+}
 
 function versionText(packed: number): string {
   return `${packed >>> 16}.${(packed >>> 8) & 255}.${packed & 255}`;
@@ -195,8 +204,8 @@ function readHeader(wire: Uint8Array, view: DataView, dictionary: Dictionary): O
     firstRecord,
     counters,
     clock: {
-      openedWallNs: view.getBigInt64(HEADER.openedWallNs, true),
-      sealedWallNs: view.getBigInt64(HEADER.sealedWallNs, true),
+      openedWallNs: wallNs(view, 'openedWallNs'),
+      sealedWallNs: wallNs(view, 'sealedWallNs'),
       openedMonoNs: view.getBigUint64(HEADER.openedMonoNs, true),
       sealedMonoNs: view.getBigUint64(HEADER.sealedMonoNs, true),
     },
@@ -239,18 +248,14 @@ export function decodeBatch(wire: Uint8Array): Batch {
   dictionary.checkUnique();
   for (let number = 1; number <= dictionary.count; number++) {
     const kind = dictionary.kind(number);
-    if (kind === ENTRY_CONNECTION) checkConnection(dictionary, number);
-    else if (kind === ENTRY_OUTCOME) checkOutcome(dictionary, number);
+    if (kind === ENTRY_CONNECTION) checkConnection(view, dictionary.start(number), number, dictionary);
+    else if (kind === ENTRY_OUTCOME) checkOutcome(view, dictionary.start(number), number, dictionary);
   }
-  for (const [name, number] of [
-    ['node_id', batch.nodeId],
-    ['node_cluster', batch.nodeCluster],
-    ['mesh_cluster', batch.meshCluster],
-  ] as const) {
-    if (number !== 0 && dictionary.kind(number) !== ENTRY_PUBLIC)
-      throw malformed(name, HEADER.nodeId, number, 'a public string of the dictionary, or 0');
+  for (const name of ['nodeId', 'nodeCluster', 'meshCluster'] as const) {
+    if (batch[name] !== 0 && dictionary.kind(batch[name]) !== ENTRY_PUBLIC)
+      throw malformed(snakeCase(name), HEADER[name], batch[name], '0 or the number of a public string');
   }
-  for (let i = 0; i < batch.rowCount; i++) checkRow(batch.view, dictionary, HEADER_BYTES + i * ROW_BYTES, i);
+  for (let i = 0; i < batch.rowCount; i++) checkRow(view, HEADER_BYTES + i * ROW_BYTES, i, dictionary);
   return batch;
 }
 

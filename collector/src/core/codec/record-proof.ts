@@ -8,7 +8,6 @@ import { leafHash, verifyInclusion } from '../tlog/merkle.ts';
 import type { Verifier } from '../tlog/note.ts';
 import { parseTlogProof, verifyTlogProof } from '../tlog/tlog-proof.ts';
 import { type Batch, rowOf } from './batch.ts';
-import { requestIdText } from './dictionary.ts';
 import { type BatchEntry, parseEntry } from './entry.ts';
 import {
   CONNECTION,
@@ -26,8 +25,9 @@ import {
   ROW_STRINGS,
   SALT_BYTES,
 } from './layout.ts';
-import { recordOf } from './record.ts';
+import { RecordReader } from './record.ts';
 import { dictionaryLeafEntry, dictionaryPaths, recordPath, saltOf } from './roots.ts';
+import { checkConnection, checkOutcome, checkRow, requestIdText } from './rules.ts';
 
 export const PROOF_FORMAT = 'meshtrail/record-proof/v1';
 export const PROOF_BYTES_MAX = 4 * 1024 * 1024;
@@ -208,10 +208,9 @@ export interface VerifiedRecord {
   readonly notProven: readonly string[];
 }
 
-function verifyDictionary(
-  proof: RecordProof,
-  header: BatchEntry,
-): Map<number, { readonly kind: number; readonly bytes: Uint8Array }> {
+type ProvenEntries = ReadonlyMap<number, { readonly kind: number; readonly bytes: Uint8Array }>;
+
+function verifyDictionary(proof: RecordProof, header: BatchEntry): ProvenEntries {
   const entries = new Map<number, { readonly kind: number; readonly bytes: Uint8Array }>();
   let last = 0;
   for (const { number, kind, bytes: bytesText, salt: saltText, path: pathTexts } of proof.dictionary) {
@@ -280,11 +279,10 @@ export function verifyRecordProof(proof: RecordProof, log: Verifier): VerifiedRe
       throw notVerified(`dictionary entry ${number} is of kind ${entries.get(number)?.kind}, not ${kind}`);
   }
   if (references.size !== entries.size) throw bad('it holds dictionary entries that the record does not refer to');
+  checkRules(row, proof.record.index, entries);
   const { role, stream, batchNumber, firstRecord, nodeId, nodeCluster, meshCluster } = header;
-  const record = recordOf({
-    row,
+  const context = {
     leafIndex: tlogProof.index,
-    rowIndex: proof.record.index,
     role,
     stream,
     batchNumber,
@@ -292,9 +290,24 @@ export function verifyRecordProof(proof: RecordProof, log: Verifier): VerifiedRe
     nodeId,
     nodeCluster,
     meshCluster,
-    entry,
-  });
+  };
+  const record = new RecordReader({ ...context, entry }).record(row, proof.record.index);
   return { record, header, checkpoint, ...statements(record, header, checkpoint, log) };
+}
+
+/** What ingest demands of a batch, demanded of the part that the proof shows: a log's owner may have sealed anything. */
+function checkRules(row: Uint8Array, rowIndex: number, entries: ProvenEntries): void {
+  const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const kinds = { kind: (number: number) => entries.get(number)?.kind ?? 0 };
+  try {
+    checkRow(viewOf(row), 0, rowIndex, kinds);
+    for (const [number, { kind, bytes }] of entries) {
+      if (kind === ENTRY_CONNECTION) checkConnection(viewOf(bytes), 0, number, kinds);
+      else if (kind === ENTRY_OUTCOME) checkOutcome(viewOf(bytes), 0, number, kinds);
+    }
+  } catch (cause) {
+    throw new MeshtrailError('PROOF_NOT_VERIFIED', `The proof does not verify: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function statements(

@@ -1,10 +1,10 @@
 // From row and dictionary to the record that people read (docs/formats.md section 6, docs/query.md).
+// Strings, connections, outcomes and sides are shared by many records of a batch, and are read once.
 
 import { toHex } from '../bytes.ts';
 import type { FlowRecord, Peer, PolicyResult, Reporter } from '../record.ts';
 import type { Batch } from './batch.ts';
 import { rowOf } from './batch.ts';
-import { requestIdText } from './dictionary.ts';
 import {
   BIT,
   CONNECTION,
@@ -16,13 +16,12 @@ import {
   TLS_VERSIONS,
   VERDICTS,
 } from './layout.ts';
+import { requestIdText } from './rules.ts';
+import { durationText, type ReadableText, readableText, timeText, uuidText } from './text.ts';
 
-/** What a record is built from: a batch, or the part of one that a proof shows. */
-export interface RecordSource {
-  /** The 88 bytes. */
-  readonly row: Uint8Array;
+/** What all records of a batch share, from the batch itself or from the part that a proof shows. */
+export interface RecordContext {
   readonly leafIndex: number;
-  readonly rowIndex: number;
   readonly role: Batch['role'];
   readonly stream: Uint8Array;
   readonly batchNumber: number;
@@ -34,224 +33,64 @@ export interface RecordSource {
   entry(number: number): Uint8Array;
 }
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
-/** UTF-8 text; bytes that do not decode become `%XX`, and the second value says that there were some. */
-export function readableText(bytes: Uint8Array): readonly [string, boolean] {
-  const text = decoder.decode(bytes);
-  if (!text.includes('\uFFFD')) return [text, true];
-  let readable = '';
-  let isUtf8 = true;
-  for (let at = 0; at < bytes.length; ) {
-    const length = sequenceLength(bytes, at);
-    if (length === 0) {
-      readable += `%${(bytes[at] ?? 0).toString(16).toUpperCase().padStart(2, '0')}`;
-      isUtf8 = false;
-    } else {
-      readable += decoder.decode(bytes.subarray(at, at + length));
-    }
-    at += Math.max(1, length);
-  }
-  return [readable, isUtf8];
+/** What one record is built from. */
+export interface RecordSource {
+  readonly reader: RecordReader;
+  /** The 88 bytes. */
+  readonly row: Uint8Array;
+  readonly rowIndex: number;
 }
 
-/** Length of the UTF-8 sequence at an offset, 0 where there is none. */
-function sequenceLength(bytes: Uint8Array, at: number): number {
-  for (let length = 1; length <= 4 && at + length <= bytes.length; length++) {
-    const part = bytes.subarray(at, at + length);
-    const text = decoder.decode(part);
-    if ([...text].length === 1 && equal(encoder.encode(text), part)) return length;
-  }
-  return 0;
+/** Values that records share, with the names of those that are not UTF-8. */
+interface Part<T> {
+  readonly value: T;
+  readonly notUtf8: readonly string[];
 }
 
-const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
-
-const u48 = (view: DataView, at: number): number => view.getUint32(at, true) + view.getUint16(at + 4, true) * 2 ** 32;
-
-const SECOND_NS = 1_000_000_000n;
-
-/** RFC 3339 in UTC with nanoseconds. */
-export function timeText(ns: bigint): string {
-  const seconds = ns / SECOND_NS;
-  const date = new Date(Number(seconds) * 1000);
-  if (Number.isNaN(date.getTime())) return `@${ns}ns`;
-  return `${date.toISOString().slice(0, -5)}.${(ns % SECOND_NS).toString().padStart(9, '0')}Z`;
+interface Outcome {
+  readonly bytes: DataView;
+  readonly policy: string | undefined;
+  readonly route: string | undefined;
+  readonly method: string | undefined;
+  readonly host: string | undefined;
+  readonly protocol: string | undefined;
+  readonly requestContentType: string | undefined;
+  readonly response: FlowRecord['response'];
+  readonly upstream: FlowRecord['upstream'];
+  readonly rbac: FlowRecord['rbac'];
+  readonly tokenIssuer: string | undefined;
 }
 
-/** Microseconds as decimal seconds, `0.004512s`. */
-export function durationText(us: number): string {
-  return `${Math.floor(us / 1e6)}.${String(us % 1e6).padStart(6, '0')}s`;
+interface Connection {
+  readonly bytes: DataView;
+  readonly connection: FlowRecord['connection'];
 }
 
-function uuidText(bytes: Uint8Array): string {
-  const hex = toHex(bytes);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-}
-
-/** Reads one row with its connection and outcome; keeps the names of fields that are not UTF-8. */
-class Reader {
-  readonly row: DataView;
-  readonly connection: DataView;
-  readonly outcome: DataView;
-  readonly notUtf8: string[] = [];
-  private readonly source: RecordSource;
-
-  constructor(source: RecordSource) {
-    this.source = source;
-    this.row = viewOf(source.row);
-    this.connection = viewOf(source.entry(this.row.getUint16(ROW.connection, true)));
-    this.outcome = viewOf(source.entry(this.row.getUint16(ROW.outcome, true)));
-  }
-
-  text(name: string, view: DataView, at: number): string | undefined {
-    return this.bytesText(name, view.getUint16(at, true));
-  }
-
-  bytesText(name: string, number: number): string | undefined {
-    return number === 0 ? undefined : this.plainText(name, this.source.entry(number));
-  }
-
-  plainText(name: string, bytes: Uint8Array | undefined): string | undefined {
-    if (bytes === undefined) return undefined;
-    const [text, isUtf8] = readableText(bytes);
-    if (!isUtf8) this.notUtf8.push(name);
-    return text;
-  }
+interface Sides {
+  readonly source: Peer;
+  readonly destination: Peer;
 }
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const u48 = (view: DataView, at: number): number => view.getUint32(at, true) + view.getUint16(at + 4, true) * 2 ** 32;
+const u64 = (view: DataView, at: number): number => view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+const hexAt = (view: DataView, at: number, length: number): string =>
+  toHex(new Uint8Array(view.buffer, view.byteOffset + at, length));
+/** A name from a table: absent for 0, `other` for what the table does not have. */
+const nameIn = (names: readonly string[], value: number): string | undefined =>
+  value === 0 ? undefined : (names[value] ?? 'other');
 
 /** An object without its undefined members: absent is absent. */
 function present<T extends object>(value: { readonly [K in keyof T]: T[K] | undefined }): T {
-  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as T;
-}
-
-/** Namespace and service account of `spiffe://<domain>/ns/<namespace>/sa/<account>`, as Istio names workloads. */
-function peerOf(principal: string | undefined, address: string | undefined, workload: string | undefined): Peer {
-  const match = principal === undefined ? null : /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(principal);
-  return present<Peer>({ address, principal, namespace: match?.[1], service_account: match?.[2], workload });
-}
-
-function reporterOf(role: Batch['role'], direction: number): Reporter {
-  if (role !== 'sidecar') return role;
-  return direction === 2 ? 'source' : 'destination';
-}
-
-/** Who spoke to whom. A peer's certificate is an identity only when the connection did not fail its verification. */
-function sidesOf(
-  r: Reader,
-  reporter: Reporter,
-  nodeCluster: string | undefined,
-): { readonly source: Peer; readonly destination: Peer } {
-  const { connection, outcome } = r;
-  const isVerified =
-    connection.getUint8(CONNECTION.mtls) === 2 && connection.getUint16(CONNECTION.transportFailure, true) === 0;
-  const sourceAddress = r.text('source.address', connection, CONNECTION.sourceAddress);
-  const listener = r.text('destination.address', connection, CONNECTION.destinationAddress);
-  const upstream = r.text('upstream.address', outcome, OUTCOME.upstreamAddress);
-  const own =
-    nodeCluster !== undefined && /^[^.]+\.[^.]+$/.test(nodeCluster)
-      ? nodeCluster.slice(0, nodeCluster.indexOf('.'))
-      : undefined;
-  if (reporter === 'destination') {
-    const peer = isVerified ? r.text('source.principal', connection, CONNECTION.peerPrincipal) : undefined;
-    const self = r.text('destination.principal', connection, CONNECTION.localPrincipal);
-    return { source: peerOf(peer, sourceAddress, undefined), destination: peerOf(self, listener, own) };
-  }
-  const upstreamPrincipal = r.text('destination.principal', outcome, OUTCOME.upstreamPrincipal);
-  const local = r.text('source.principal', outcome, OUTCOME.upstreamLocalPrincipal);
-  const peer = isVerified ? r.text('source.principal', connection, CONNECTION.peerPrincipal) : undefined;
-  const isSource = reporter === 'source';
-  return {
-    source: peerOf(isSource ? local : peer, sourceAddress, isSource ? own : undefined),
-    destination: peerOf(upstreamPrincipal, upstream ?? listener, undefined),
-  };
-}
-
-function headersOf(block: string | undefined): Record<string, string> | undefined {
-  if (block === undefined) return undefined;
-  const headers: Record<string, string> = {};
-  for (const line of block.split('\n')) {
-    const colon = line.indexOf(': ');
-    if (colon <= 0) continue;
-    const name = line.slice(0, colon);
-    const value = line.slice(colon + 2);
-    headers[name] = Object.hasOwn(headers, name) ? `${headers[name]}, ${value}` : value;
-  }
-  return headers;
-}
-
-function requestOf(r: Reader, flags: number): FlowRecord['request'] {
-  const { row, outcome } = r;
-  const uuid =
-    (flags & BIT.requestId) === 0
-      ? undefined
-      : uuidText(new Uint8Array(row.buffer, row.byteOffset + ROW.requestId, 16));
-  return present<FlowRecord['request']>({
-    id: uuid ?? r.bytesText('request.id', requestIdText(row, 0)),
-    method: r.text('request.method', outcome, OUTCOME.method),
-    host: r.text('request.host', outcome, OUTCOME.authority),
-    path: r.text('request.path', row, ROW.path),
-    protocol:
-      PROTOCOLS[outcome.getUint8(OUTCOME.protocol)] || (outcome.getUint8(OUTCOME.protocol) === 0 ? undefined : 'other'),
-    useragent: r.text('request.useragent', row, ROW.userAgent),
-    headers: headersOf(r.text('request.headers', row, ROW.headers)),
-    content_type: r.text('request.content_type', outcome, OUTCOME.requestContentType),
-    total_size: (flags & BIT.requestBytes) === 0 ? undefined : u48(row, ROW.requestBytes),
-  });
-}
-
-function responseOf(r: Reader, flags: number): FlowRecord['response'] {
-  const { row, outcome } = r;
-  const grpc = outcome.getUint8(OUTCOME.grpcStatus);
-  return present<FlowRecord['response']>({
-    code: outcome.getUint16(OUTCOME.code, true) || undefined,
-    code_details: r.text('response.code_details', outcome, OUTCOME.codeDetails),
-    flags:
-      outcome.getUint32(OUTCOME.responseFlags, true) + outcome.getUint32(OUTCOME.responseFlags + 4, true) * 2 ** 32,
-    grpc_status: grpc === GRPC_ABSENT ? undefined : grpc,
-    content_type: r.text('response.content_type', outcome, OUTCOME.responseContentType),
-    total_size: (flags & BIT.responseBytes) === 0 ? undefined : u48(row, ROW.responseBytes),
-  });
-}
-
-function connectionOf(r: Reader): FlowRecord['connection'] {
-  const { connection } = r;
-  const id = connection.getUint32(CONNECTION.id, true) + connection.getUint32(CONNECTION.id + 4, true) * 2 ** 32;
-  const mtls = connection.getUint8(CONNECTION.mtls);
-  const tls = connection.getUint8(CONNECTION.tlsVersion);
-  const digest = new Uint8Array(connection.buffer, connection.byteOffset + CONNECTION.peerCertificateSha256, 32);
-  const direction = connection.getUint8(CONNECTION.direction);
-  return present<FlowRecord['connection']>({
-    id: id || undefined,
-    direction: direction === 1 ? 'inbound' : direction === 2 ? 'outbound' : undefined,
-    mtls: mtls === 0 ? undefined : mtls === 2,
-    tls_version: TLS_VERSIONS[tls] || (tls === 0 ? undefined : 'other'),
-    requested_server_name: r.text('connection.requested_server_name', connection, CONNECTION.requestedServerName),
-    sha256_peer_certificate_digest:
-      connection.getUint8(CONNECTION.flags) & CONNECTION_HAS_CERTIFICATE ? toHex(digest) : undefined,
-    subject_peer_certificate: r.text('connection.subject_peer_certificate', connection, CONNECTION.peerSubject),
-    transport_failure_reason: r.text('connection.transport_failure_reason', connection, CONNECTION.transportFailure),
-    filter_chain: r.text('connection.filter_chain', connection, CONNECTION.filterChain),
-  });
+  const out: Record<string, unknown> = {};
+  for (const key in value) if (value[key] !== undefined) out[key] = value[key];
+  return out as T;
 }
 
 const RESULTS: readonly (PolicyResult | undefined)[] = [undefined, 'allowed', 'denied'];
-
-function traceOf(r: Reader, flags: number): FlowRecord['trace'] {
-  const { row } = r;
-  const hasTrace = (flags & BIT.trace) !== 0;
-  const hex = (at: number, length: number): string => toHex(new Uint8Array(row.buffer, row.byteOffset + at, length));
-  return present<FlowRecord['trace']>({
-    id: hasTrace ? hex(ROW.traceId, 16) : undefined,
-    span_id: hasTrace ? hex(ROW.spanId, 8) : undefined,
-    sampled: hasTrace ? (row.getUint8(ROW.traceFlags) & 1) === 1 : undefined,
-    malformed: r.text('trace.malformed', row, ROW.traceText),
-  });
-}
-
+const DIRECTIONS = [undefined, 'inbound', 'outbound'] as const;
+const OUTBOUND = 2;
+const MTLS_TRUE = 2;
 const CUTS = [
   [BIT.pathCut, 'request.path'],
   [BIT.userAgentCut, 'request.useragent'],
@@ -259,66 +98,281 @@ const CUTS = [
   [BIT.otherCut, 'other'],
 ] as const;
 
-/** Builds the record of one row. The row must be from a checked batch or a verified proof. */
-export function recordOf(source: RecordSource): FlowRecord {
-  const r = new Reader(source);
-  const { row, outcome } = r;
-  const flags = row.getUint32(ROW.flags, true);
-  const reporter = reporterOf(source.role, r.connection.getUint8(CONNECTION.direction));
-  const nodeCluster = r.plainText('node.cluster', source.nodeCluster);
-  const attempts = (flags & BIT.attempts) === 0 ? undefined : row.getUint8(ROW.attempts);
-  const truncated = CUTS.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name);
-  const body = {
-    id: `${source.leafIndex}.${source.rowIndex}`,
-    time: timeText(row.getBigInt64(ROW.startNs, true)),
-    duration: (flags & BIT.duration) === 0 ? undefined : durationText(u48(row, ROW.durationUs)),
-    verdict: VERDICTS[row.getUint8(ROW.verdict)] as FlowRecord['verdict'],
-    reporter,
-    cluster: r.plainText('cluster', source.meshCluster),
-    policy: r.text('policy', outcome, OUTCOME.policy),
-    ...sidesOf(r, reporter, nodeCluster),
-    request: requestOf(r, flags),
-    response: responseOf(r, flags),
-    connection: connectionOf(r),
-    upstream: present<FlowRecord['upstream']>({
-      address: r.text('upstream.address', outcome, OUTCOME.upstreamAddress),
-      cluster: r.text('upstream.cluster', outcome, OUTCOME.upstreamCluster),
-      principal: r.text('upstream.principal', outcome, OUTCOME.upstreamPrincipal),
-      request_attempt_count: attempts,
-      transport_failure_reason: r.text('upstream.transport_failure_reason', outcome, OUTCOME.upstreamFailure),
-    }),
-    route: r.text('route', outcome, OUTCOME.route),
-    rbac: present<FlowRecord['rbac']>({
-      result: RESULTS[outcome.getUint8(OUTCOME.policyResult)],
-      shadow_result: RESULTS[outcome.getUint8(OUTCOME.shadowResult)],
-      shadow_policy: r.text('rbac.shadow_policy', outcome, OUTCOME.shadowPolicy),
-    }),
-    token: present<FlowRecord['token']>({
-      issuer: r.text('token.issuer', outcome, OUTCOME.tokenIssuer),
-      subject: r.text('token.subject', row, ROW.subject),
-    }),
-    trace: traceOf(r, flags),
-    node: present<FlowRecord['node']>({ id: r.plainText('node.id', source.nodeId), cluster: nodeCluster }),
-  };
-  const record = present<FlowRecord['record']>({
-    stream: toHex(source.stream),
-    number: source.firstRecord + source.rowIndex,
-    batch: source.batchNumber,
-    truncated: truncated.length > 0 ? truncated : undefined,
-    not_utf8: r.notUtf8.length > 0 ? [...new Set(r.notUtf8)] : undefined,
-  });
-  return present<FlowRecord>({ ...body, record });
+/** Reads records of one batch. */
+export class RecordReader {
+  private readonly context: RecordContext;
+  private readonly streamText: string;
+  private readonly common: Part<{ readonly cluster: string | undefined; readonly node: FlowRecord['node'] }>;
+  private readonly texts = new Map<number, ReadableText>();
+  private readonly connections = new Map<number, Part<Connection>>();
+  private readonly outcomes = new Map<number, Part<Outcome>>();
+  private readonly sides = new Map<number, Part<Sides>>();
+
+  constructor(context: RecordContext) {
+    this.context = context;
+    this.streamText = toHex(context.stream);
+    const notUtf8: string[] = [];
+    const text = (name: string, bytes: Uint8Array | undefined): string | undefined => {
+      if (bytes === undefined) return undefined;
+      const readable = readableText(bytes);
+      if (!readable.isUtf8) notUtf8.push(name);
+      return readable.text;
+    };
+    const cluster = text('cluster', context.meshCluster);
+    const node = present<FlowRecord['node']>({
+      id: text('node.id', context.nodeId),
+      cluster: text('node.cluster', context.nodeCluster),
+    });
+    this.common = { value: { cluster, node }, notUtf8 };
+  }
+
+  get leafIndex(): number {
+    return this.context.leafIndex;
+  }
+
+  /** Builds the record of one row. The row must be from a checked batch or a verified proof. */
+  record(bytes: Uint8Array, rowIndex: number): FlowRecord {
+    const { leafIndex, batchNumber, firstRecord, role } = this.context;
+    const row = viewOf(bytes);
+    const flags = row.getUint32(ROW.flags, true);
+    const connectionNumber = row.getUint16(ROW.connection, true);
+    const outcomeNumber = row.getUint16(ROW.outcome, true);
+    const connection = this.connection(connectionNumber);
+    const outcome = this.outcome(outcomeNumber);
+    const reporter = reporterOf(role, connection.value.bytes.getUint8(CONNECTION.direction));
+    const sides = this.sidesOf(reporter, connectionNumber, outcomeNumber);
+    const { policy, route, upstream, rbac, tokenIssuer } = outcome.value;
+    const notUtf8: string[] = [];
+    const request = this.request(row, flags, outcome.value, notUtf8);
+    const tokenSubject = this.text(row, ROW.subject, 'token.subject', notUtf8);
+    const trace = this.trace(row, flags, notUtf8);
+    notUtf8.push(...connection.notUtf8, ...outcome.notUtf8, ...sides.notUtf8, ...this.common.notUtf8);
+    const truncated = CUTS.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name);
+    return present<FlowRecord>({
+      id: `${leafIndex}.${rowIndex}`,
+      time: timeText(row.getBigInt64(ROW.startNs, true)),
+      duration: (flags & BIT.duration) === 0 ? undefined : durationText(u48(row, ROW.durationUs)),
+      verdict: VERDICTS[row.getUint8(ROW.verdict)] as FlowRecord['verdict'],
+      reporter,
+      cluster: this.common.value.cluster,
+      policy,
+      source: sides.value.source,
+      destination: sides.value.destination,
+      request,
+      response:
+        (flags & BIT.responseBytes) === 0
+          ? outcome.value.response
+          : { ...outcome.value.response, total_size: u48(row, ROW.responseBytes) },
+      connection: connection.value.connection,
+      upstream:
+        (flags & BIT.attempts) === 0 ? upstream : { ...upstream, request_attempt_count: row.getUint8(ROW.attempts) },
+      route,
+      rbac,
+      token: present<FlowRecord['token']>({ issuer: tokenIssuer, subject: tokenSubject }),
+      trace,
+      node: this.common.value.node,
+      record: present<FlowRecord['record']>({
+        stream: this.streamText,
+        number: firstRecord + rowIndex,
+        batch: batchNumber,
+        truncated: truncated.length > 0 ? truncated : undefined,
+        not_utf8: notUtf8.length > 0 ? [...new Set(notUtf8)].sort() : undefined,
+      }),
+    });
+  }
+
+  private text(view: DataView, at: number, name: string, notUtf8: string[]): string | undefined {
+    return this.textOf(view.getUint16(at, true), name, notUtf8);
+  }
+
+  private textOf(number: number, name: string, notUtf8: string[]): string | undefined {
+    if (number === 0) return undefined;
+    let readable = this.texts.get(number);
+    if (readable === undefined) {
+      readable = readableText(this.context.entry(number));
+      this.texts.set(number, readable);
+    }
+    if (!readable.isUtf8) notUtf8.push(name);
+    return readable.text;
+  }
+
+  private request(row: DataView, flags: number, outcome: Outcome, notUtf8: string[]): FlowRecord['request'] {
+    return present<FlowRecord['request']>({
+      id:
+        (flags & BIT.requestId) === 0
+          ? this.textOf(requestIdText(row, 0), 'request.id', notUtf8)
+          : uuidText(new Uint8Array(row.buffer, row.byteOffset + ROW.requestId, 16)),
+      method: outcome.method,
+      host: outcome.host,
+      path: this.text(row, ROW.path, 'request.path', notUtf8),
+      protocol: outcome.protocol,
+      useragent: this.text(row, ROW.userAgent, 'request.useragent', notUtf8),
+      headers: headersOf(this.text(row, ROW.headers, 'request.headers', notUtf8)),
+      content_type: outcome.requestContentType,
+      total_size: (flags & BIT.requestBytes) === 0 ? undefined : u48(row, ROW.requestBytes),
+    });
+  }
+
+  private trace(row: DataView, flags: number, notUtf8: string[]): FlowRecord['trace'] {
+    const hasTrace = (flags & BIT.trace) !== 0;
+    return present<FlowRecord['trace']>({
+      id: hasTrace ? hexAt(row, ROW.traceId, 16) : undefined,
+      span_id: hasTrace ? hexAt(row, ROW.spanId, 8) : undefined,
+      sampled: hasTrace ? (row.getUint8(ROW.traceFlags) & 1) === 1 : undefined,
+      malformed: this.text(row, ROW.traceText, 'trace.malformed', notUtf8),
+    });
+  }
+
+  private connection(number: number): Part<Connection> {
+    const known = this.connections.get(number);
+    if (known !== undefined) return known;
+    const bytes = viewOf(this.context.entry(number));
+    const notUtf8: string[] = [];
+    const text = (at: number, name: string): string | undefined => this.text(bytes, at, name, notUtf8);
+    const hasCertificate = (bytes.getUint8(CONNECTION.flags) & CONNECTION_HAS_CERTIFICATE) !== 0;
+    const mtls = bytes.getUint8(CONNECTION.mtls);
+    const connection = present<FlowRecord['connection']>({
+      id: u64(bytes, CONNECTION.id) || undefined,
+      direction: DIRECTIONS[bytes.getUint8(CONNECTION.direction)],
+      mtls: mtls === 0 ? undefined : mtls === MTLS_TRUE,
+      tls_version: nameIn(TLS_VERSIONS, bytes.getUint8(CONNECTION.tlsVersion)),
+      requested_server_name: text(CONNECTION.requestedServerName, 'connection.requested_server_name'),
+      sha256_peer_certificate_digest: hasCertificate ? hexAt(bytes, CONNECTION.peerCertificateSha256, 32) : undefined,
+      subject_peer_certificate: text(CONNECTION.peerSubject, 'connection.subject_peer_certificate'),
+      transport_failure_reason: text(CONNECTION.transportFailure, 'connection.transport_failure_reason'),
+      filter_chain: text(CONNECTION.filterChain, 'connection.filter_chain'),
+    });
+    const part = { value: { bytes, connection }, notUtf8 };
+    this.connections.set(number, part);
+    return part;
+  }
+
+  private outcome(number: number): Part<Outcome> {
+    const known = this.outcomes.get(number);
+    if (known !== undefined) return known;
+    const bytes = viewOf(this.context.entry(number));
+    const notUtf8: string[] = [];
+    const text = (at: number, name: string): string | undefined => this.text(bytes, at, name, notUtf8);
+    const grpc = bytes.getUint8(OUTCOME.grpcStatus);
+    const value: Outcome = {
+      bytes,
+      policy: text(OUTCOME.policy, 'policy'),
+      route: text(OUTCOME.route, 'route'),
+      method: text(OUTCOME.method, 'request.method'),
+      host: text(OUTCOME.authority, 'request.host'),
+      protocol: nameIn(PROTOCOLS, bytes.getUint8(OUTCOME.protocol)),
+      requestContentType: text(OUTCOME.requestContentType, 'request.content_type'),
+      response: present<FlowRecord['response']>({
+        code: bytes.getUint16(OUTCOME.code, true) || undefined,
+        code_details: text(OUTCOME.codeDetails, 'response.code_details'),
+        flags: u64(bytes, OUTCOME.responseFlags),
+        grpc_status: grpc === GRPC_ABSENT ? undefined : grpc,
+        content_type: text(OUTCOME.responseContentType, 'response.content_type'),
+      }),
+      upstream: present<FlowRecord['upstream']>({
+        address: text(OUTCOME.upstreamAddress, 'upstream.address'),
+        cluster: text(OUTCOME.upstreamCluster, 'upstream.cluster'),
+        principal: text(OUTCOME.upstreamPrincipal, 'upstream.principal'),
+        transport_failure_reason: text(OUTCOME.upstreamFailure, 'upstream.transport_failure_reason'),
+      }),
+      rbac: present<FlowRecord['rbac']>({
+        result: RESULTS[bytes.getUint8(OUTCOME.policyResult)],
+        shadow_result: RESULTS[bytes.getUint8(OUTCOME.shadowResult)],
+        shadow_policy: text(OUTCOME.shadowPolicy, 'rbac.shadow_policy'),
+      }),
+      tokenIssuer: text(OUTCOME.tokenIssuer, 'token.issuer'),
+    };
+    const part = { value, notUtf8 };
+    this.outcomes.set(number, part);
+    return part;
+  }
+
+  /** Who spoke to whom (docs/query.md has the table). A peer's certificate is an identity only when the connection did not fail its verification. */
+  private sidesOf(reporter: Reporter, connectionNumber: number, outcomeNumber: number): Part<Sides> {
+    const key = connectionNumber * 65_536 + outcomeNumber;
+    const known = this.sides.get(key);
+    if (known !== undefined) return known;
+    const connection = this.connection(connectionNumber).value.bytes;
+    const outcome = this.outcome(outcomeNumber).value.bytes;
+    const notUtf8: string[] = [];
+    const isSource = reporter === 'source';
+    const isDestination = reporter === 'destination';
+    const isVerified =
+      connection.getUint8(CONNECTION.mtls) === MTLS_TRUE &&
+      connection.getUint16(CONNECTION.transportFailure, true) === 0;
+    const own = workloadOf(this.common.value.node.cluster);
+    const caller = isSource
+      ? this.text(outcome, OUTCOME.upstreamLocalPrincipal, 'source.principal', notUtf8)
+      : isVerified
+        ? this.text(connection, CONNECTION.peerPrincipal, 'source.principal', notUtf8)
+        : undefined;
+    const callee = isDestination
+      ? this.text(connection, CONNECTION.localPrincipal, 'destination.principal', notUtf8)
+      : this.text(outcome, OUTCOME.upstreamPrincipal, 'destination.principal', notUtf8);
+    const host = isDestination ? 0 : outcome.getUint16(OUTCOME.upstreamAddress, true);
+    const calleeAddress = host === 0 ? connection.getUint16(CONNECTION.destinationAddress, true) : host;
+    const value: Sides = {
+      source: peerOf(
+        this.text(connection, CONNECTION.sourceAddress, 'source.address', notUtf8),
+        caller,
+        isSource ? own : undefined,
+      ),
+      destination: peerOf(
+        this.textOf(calleeAddress, 'destination.address', notUtf8),
+        callee,
+        isDestination ? own : undefined,
+      ),
+    };
+    const part = { value, notUtf8 };
+    this.sides.set(key, part);
+    return part;
+  }
 }
 
-/** The source of row i of a decoded batch. */
-export function sourceOf(batch: Batch, leafIndex: number, rowIndex: number): RecordSource {
+/** A side, with namespace and service account of `spiffe://<domain>/ns/<namespace>/sa/<account>`, as Istio names workloads. */
+function peerOf(address: string | undefined, principal: string | undefined, workload: string | undefined): Peer {
+  const match = principal === undefined ? null : /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(principal);
+  return present<Peer>({ address, principal, namespace: match?.[1], service_account: match?.[2], workload });
+}
+
+/** The workload of a `node.cluster` of the form `name.namespace`. */
+function workloadOf(nodeCluster: string | undefined): string | undefined {
+  return nodeCluster === undefined ? undefined : /^([^.]+)\.[^.]+$/.exec(nodeCluster)?.[1];
+}
+
+/** A sidecar's listener of unspecified direction counts as inbound. */
+function reporterOf(role: Batch['role'], direction: number): Reporter {
+  if (role !== 'sidecar') return role;
+  return direction === OUTBOUND ? 'source' : 'destination';
+}
+
+/** Header lines as a map; a name that comes twice has its values joined by `, `. */
+function headersOf(block: string | undefined): Readonly<Record<string, string>> | undefined {
+  if (block === undefined) return undefined;
+  const headers = new Map<string, string>();
+  for (const line of block.split('\n')) {
+    const colon = line.indexOf(': ');
+    if (colon <= 0) continue;
+    const name = line.slice(0, colon);
+    const value = line.slice(colon + 2);
+    const before = headers.get(name);
+    headers.set(name, before === undefined ? value : `${before}, ${value}`);
+  }
+  // Object.fromEntries makes plain members even of a header that is called __proto__.
+  return Object.fromEntries(headers);
+}
+
+const readers = new WeakMap<Batch, RecordReader>();
+
+/** The reader of a decoded batch that is entry `leafIndex` of the log; a batch keeps its reader. */
+export function readerOf(batch: Batch, leafIndex: number): RecordReader {
+  const known = readers.get(batch);
+  if (known !== undefined && known.leafIndex === leafIndex) return known;
   const { dictionary, role, stream, batchNumber, firstRecord } = batch;
   const entry = (number: number): Uint8Array => dictionary.bytes(number);
   const optional = (number: number): Uint8Array | undefined => (number === 0 ? undefined : entry(number));
-  return {
-    row: rowOf(batch, rowIndex),
+  const reader = new RecordReader({
     leafIndex,
-    rowIndex,
     role,
     stream,
     batchNumber,
@@ -327,5 +381,17 @@ export function sourceOf(batch: Batch, leafIndex: number, rowIndex: number): Rec
     nodeCluster: optional(batch.nodeCluster),
     meshCluster: optional(batch.meshCluster),
     entry,
-  };
+  });
+  readers.set(batch, reader);
+  return reader;
+}
+
+/** The source of row i of a decoded batch. */
+export function sourceOf(batch: Batch, leafIndex: number, rowIndex: number): RecordSource {
+  return { reader: readerOf(batch, leafIndex), row: rowOf(batch, rowIndex), rowIndex };
+}
+
+/** Builds one record. */
+export function recordOf({ reader, row, rowIndex }: RecordSource): FlowRecord {
+  return reader.record(row, rowIndex);
 }

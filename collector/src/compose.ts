@@ -1,0 +1,278 @@
+// The only file that chooses drivers and joins rooms: a collector over a directory, and what the command needs of a directory.
+
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import { apiApp } from './api/app.ts';
+import { addressOf, type Config } from './config.ts';
+import { MeshtrailError } from './core/error.ts';
+import {
+  ed25519Signer,
+  formatPrivateKey,
+  parsePrivateKey,
+  parseVkey,
+  type Signer,
+  type Verifier,
+} from './core/tlog/note.ts';
+import { batchRefused, logEvents } from './events.ts';
+import type { FlowIndex } from './index/flow-index.ts';
+import { openZoneIndex } from './index/zone-index.ts';
+import { ingestApp } from './ingest/app.ts';
+import { trustNetwork } from './ingest/identity.ts';
+import type { EvidenceLog } from './log/evidence-log.ts';
+import { type FsckReport, fsck } from './log/fsck.ts';
+import { openLog } from './log/open-log.ts';
+import { openLevelSegments } from './store/level-segments.ts';
+import { openLevelLock, openLevelTiles } from './store/level-tree.ts';
+import { openLevelZones } from './store/level-zones.ts';
+
+const DIRECTORY_FORMAT = 'meshtrail/directory/v1';
+
+/** A running collector. */
+export interface Collector {
+  readonly api: { readonly host: string; readonly port: number };
+  readonly ingest: { readonly host: string; readonly port: number };
+  readonly origin: string;
+  readonly vkey: string;
+  /** Stops taking batches, writes and publishes what is waiting, closes everything. */
+  close(): Promise<void>;
+}
+
+export interface CollectorInput {
+  readonly config: Config;
+  readonly version: string;
+  readonly logger: FastifyBaseLogger;
+  readonly serveMetrics?: (request: IncomingMessage, response: ServerResponse) => void;
+  /** The log stopped signing; the process should end. */
+  readonly onFatal: (error: Error) => void;
+}
+
+/** Makes the directory on first use, or reads whose it is. Throws CONFIG_INVALID, STORE_FOREIGN. */
+function prepareDirectory(dir: string, origin: string): void {
+  if (dir === '')
+    throw new MeshtrailError(
+      'CONFIG_INVALID',
+      'dir is not set: name the directory of the log with --dir DIR or MESHTRAIL_DIR.',
+    );
+  const file = join(dir, 'meshtrail.json');
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    if (!existsSync(file)) {
+      if (existsSync(join(dir, 'segments')))
+        throw new MeshtrailError(
+          'STORE_FOREIGN',
+          `${dir} holds segments and no meshtrail.json: it is not whole. Put the file back, or name another directory.`,
+        );
+      writeFileSync(`${file}.new`, `${JSON.stringify({ format: DIRECTORY_FORMAT, origin })}\n`);
+      renameSync(`${file}.new`, file);
+    }
+  } catch (cause) {
+    if (cause instanceof MeshtrailError) throw cause;
+    throw new MeshtrailError('STORE_FAILED', `The directory ${dir} cannot be made: ${(cause as Error).message}.`, {
+      cause,
+    });
+  }
+  const { format, origin: stored } = readDirectory(dir);
+  if (format !== DIRECTORY_FORMAT || stored !== origin) {
+    throw new MeshtrailError(
+      'STORE_FOREIGN',
+      `${dir} holds the log ${JSON.stringify(stored)} (${JSON.stringify(format)}), and --origin is ${JSON.stringify(origin)}. Name the right directory, or the right --origin.`,
+    );
+  }
+}
+
+function readDirectory(dir: string): { readonly format: unknown; readonly origin: unknown } {
+  const file = join(dir, 'meshtrail.json');
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as { format: unknown; origin: unknown };
+  } catch (cause) {
+    throw new MeshtrailError(
+      'STORE_FOREIGN',
+      `${file} cannot be read: ${(cause as Error).message}. Is ${dir} the directory of a collector?`,
+      { cause },
+    );
+  }
+}
+
+/** The origin that a directory was made for, or the one configured when it is new and none was chosen by hand. */
+export function originOf(config: Config): string {
+  const { dir, origin } = config.values;
+  if (config.sources.origin !== 'default' || !existsSync(join(dir, 'meshtrail.json'))) return origin;
+  const stored = readDirectory(dir).origin;
+  return typeof stored === 'string' ? stored : origin;
+}
+
+/** Reads the log's key, or makes one in a directory that has never had a log. */
+function openSigner(config: Config, origin: string): Signer {
+  const { dir, key_file, key } = config.values;
+  const file = key_file === '' ? join(dir, 'keys', 'log.key') : key_file;
+  if (key !== '') return signerOf(key, origin, 'the option "key"');
+  if (!existsSync(file)) {
+    if (key_file !== '' || existsSync(join(dir, 'segments')))
+      throw new MeshtrailError(
+        'KEY_MISSING',
+        `The log's key ${file} is missing. Put it back; a log cannot go on under another key.`,
+      );
+    const seed = randomBytes(32);
+    mkdirSync(join(dir, 'keys'), { recursive: true, mode: 0o700 });
+    writeFileSync(file, `${formatPrivateKey(origin, seed)}\n`, { mode: 0o600, flag: 'wx' });
+    writeFileSync(join(dir, 'keys', 'log.vkey'), `${ed25519Signer(origin, seed).vkey}\n`);
+  }
+  if (process.platform !== 'win32' && (statSync(file).mode & 0o077) !== 0)
+    throw new MeshtrailError('KEY_INVALID', `The key ${file} can be read by others; run: chmod 600 ${file}`);
+  return signerOf(readFileSync(file, 'utf8'), origin, file);
+}
+
+function signerOf(text: string, origin: string, place: string): Signer {
+  const { name, seed } = parsePrivateKey(text.trim());
+  if (name !== origin)
+    throw new MeshtrailError(
+      'KEY_INVALID',
+      `The key in ${place} is of the log ${JSON.stringify(name)}, not of ${JSON.stringify(origin)}.`,
+    );
+  return ed25519Signer(name, seed);
+}
+
+async function openStores(dir: string, lastSignedDir: string, segmentEntriesMin: number) {
+  const segments = await openLevelSegments(join(dir, 'segments'), segmentEntriesMin);
+  const tiles = await openLevelTiles(join(dir, 'tree'));
+  const lock = await openLevelLock(lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir);
+  return { segments, tiles, lock };
+}
+
+async function openDirectory(
+  input: CollectorInput,
+  origin: string,
+): Promise<{ readonly log: EvidenceLog; readonly index: FlowIndex }> {
+  const { config, logger, onFatal } = input;
+  const {
+    dir,
+    last_signed_dir,
+    segment_entries_min,
+    queue_bytes_max,
+    publish_interval_ms,
+    heartbeat_interval_ms,
+    query_rows_max,
+    query_time_ms_max,
+  } = config.values;
+  const signer = openSigner(config, origin);
+  const stores = await openStores(dir, last_signed_dir, segment_entries_min);
+  const clock = {
+    nowMs: () => Date.now(),
+    after(delayMs: number, work: () => void) {
+      const timer = setTimeout(work, delayMs);
+      return () => clearTimeout(timer);
+    },
+  };
+  const log = await openLog({
+    ...stores,
+    signer,
+    clock,
+    events: logEvents(logger, onFatal),
+    queueBytesMax: queue_bytes_max,
+    publishIntervalMs: publish_interval_ms,
+    heartbeatIntervalMs: heartbeat_interval_ms,
+  });
+  const index = await openZoneIndex({
+    log,
+    store: await openLevelZones(join(dir, 'index')),
+    rowsMax: query_rows_max,
+    timeMsMax: query_time_ms_max,
+    now: () => performance.now(),
+    failed: (error) => logger.error({ err: error }, 'the index fell behind; restart the collector to rebuild it'),
+  });
+  return { log, index };
+}
+
+async function listen(
+  app: FastifyInstance,
+  name: string,
+  text: string,
+): Promise<{ readonly host: string; readonly port: number }> {
+  const { host, port } = addressOf(name, text);
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const hint =
+      code === 'EADDRINUSE'
+        ? 'something else listens there; name another port, or 0 for a free one'
+        : (cause as Error).message;
+    throw new MeshtrailError('CONFIG_INVALID', `--${name} ${text}: ${hint}.`, { cause });
+  }
+  return { host, port: (app.server.address() as AddressInfo).port };
+}
+
+/** Opens a directory and starts both listeners. Throws the refusals of the log, CONFIG_INVALID, KEY_*, STORE_*. */
+export async function startCollector(input: CollectorInput): Promise<Collector> {
+  const { config, logger, version, serveMetrics } = input;
+  const origin = originOf(config);
+  prepareDirectory(config.values.dir, origin);
+  const { log, index } = await openDirectory(input, origin);
+  const ingest = ingestApp({ log, identityOf: trustNetwork, logger, refused: batchRefused });
+  const api = await apiApp({
+    log,
+    index,
+    version,
+    nowMs: () => Date.now(),
+    logger,
+    ...(serveMetrics === undefined ? {} : { serveMetrics }),
+  });
+  const close = async (): Promise<void> => {
+    await Promise.all([ingest.close(), api.close()]);
+    await index.close();
+    await log.close();
+  };
+  try {
+    const at = {
+      api: await listen(api, 'api', config.values.api),
+      ingest: await listen(ingest, 'ingest', config.values.ingest),
+    };
+    return { ...at, origin, vkey: log.vkey, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Writes a file in one piece: a reader sees all of it or none. */
+export function writeWhole(file: string, text: string): void {
+  writeFileSync(`${file}.${process.pid}.new`, text);
+  renameSync(`${file}.${process.pid}.new`, file);
+}
+
+/** Removes a file that may be there. */
+export function removeFile(file: string): void {
+  rmSync(file, { force: true });
+}
+
+/** Checks a collector's directory while no collector runs on it. Throws STORE_LOCKED, STORE_FOREIGN, KEY_MISSING. */
+export async function fsckDirectory(
+  dir: string,
+  lastSignedDir: string,
+  vkey: string | undefined,
+  progress: (done: number, all: number) => void,
+): Promise<FsckReport> {
+  readDirectory(dir);
+  const verifier: Verifier = parseVkey(vkey ?? readVkey(dir));
+  const stores = await openStores(dir, lastSignedDir, 16_384);
+  try {
+    return await fsck({ ...stores, verifier, progress });
+  } finally {
+    for (const store of Object.values(stores)) await store.close();
+  }
+}
+
+function readVkey(dir: string): string {
+  const file = join(dir, 'keys', 'log.vkey');
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw new MeshtrailError('KEY_MISSING', `${file} cannot be read; give the log's verifier key with --vkey.`, {
+      cause,
+    });
+  }
+}

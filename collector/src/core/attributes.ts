@@ -1,0 +1,170 @@
+// The one table of fields that a filter can name: type, unit, whether the proxy observed it or the application claimed it, and Envoy's own name.
+// The type checker, the documentation and the API share it.
+
+import type { FlowRecord } from './record.ts';
+
+export type AttributeType = 'string' | 'int' | 'bool' | 'timestamp' | 'duration' | 'map';
+/** observed: the proxy's own fact; claimed: what the application said; derived: computed from those; recorder: Meshtrail's own. */
+export type AttributeClass = 'observed' | 'claimed' | 'derived' | 'recorder';
+
+/** A value of an attribute: times and durations are ns. */
+export type AttributeValue = string | number | boolean | bigint | Readonly<Record<string, string>>;
+
+export interface Attribute {
+  readonly name: string;
+  readonly type: AttributeType;
+  readonly class: AttributeClass;
+  readonly description: string;
+  /** Envoy's attribute, where it has another name or only part of the meaning. */
+  readonly envoy?: string;
+  /** The value in a record; undefined is absent. */
+  readonly of: (row: FilterRow) => AttributeValue | undefined;
+}
+
+/** What a filter is evaluated on. */
+export interface FilterRow {
+  readonly record: FlowRecord;
+  /** Unix ns. */
+  readonly startNs: bigint;
+}
+
+type Row = readonly [name: string, type: AttributeType, of: AttributeClass, description: string, envoy?: string];
+
+const ROWS: readonly Row[] = [
+  ['id', 'string', 'recorder', 'Record id, `<leaf index>.<record index>`'],
+  ['time', 'timestamp', 'observed', "Start of the exchange, by the proxy's clock", 'request.time'],
+  ['duration', 'duration', 'observed', 'From the first byte received to the last byte sent', 'request.duration'],
+  ['verdict', 'string', 'derived', '`allowed`, `denied`, `failed`, `reset`, `invalid`, `unrouted` or `unknown`'],
+  ['reporter', 'string', 'derived', 'Which proxy saw it: `source`, `destination`, `gateway` or `waypoint`'],
+  [
+    'policy',
+    'string',
+    'observed',
+    'The enforced RBAC policy that decided',
+    'response.code_details, metadata of the RBAC filter',
+  ],
+  ['cluster', 'string', 'recorder', 'The mesh cluster, as configured in the filter'],
+  ['route', 'string', 'observed', 'Name of the route', 'xds.route_name'],
+  ['source.address', 'string', 'observed', 'Address and port of the caller, as Envoy sees it; private'],
+  [
+    'source.principal',
+    'string',
+    'observed',
+    'SPIFFE id of the caller, from mTLS',
+    'connection.uri_san_peer_certificate',
+  ],
+  ['source.namespace', 'string', 'derived', "Namespace in the caller's SPIFFE id"],
+  ['source.service_account', 'string', 'derived', "Service account in the caller's SPIFFE id"],
+  ['source.workload', 'string', 'derived', 'Workload of the caller, where its own proxy reports'],
+  ['destination.address', 'string', 'observed', 'Address and port of the callee'],
+  [
+    'destination.principal',
+    'string',
+    'observed',
+    'SPIFFE id of the callee, from mTLS',
+    'connection.uri_san_local_certificate, upstream.uri_san_peer_certificate',
+  ],
+  ['destination.namespace', 'string', 'derived', "Namespace in the callee's SPIFFE id"],
+  ['destination.service_account', 'string', 'derived', "Service account in the callee's SPIFFE id"],
+  ['destination.workload', 'string', 'derived', 'Workload of the callee, where its own proxy reports'],
+  ['request.id', 'string', 'claimed', 'x-request-id'],
+  ['request.method', 'string', 'claimed', 'HTTP method'],
+  ['request.host', 'string', 'claimed', 'Host or :authority'],
+  ['request.path', 'string', 'claimed', 'Path with query, as received; private'],
+  ['request.protocol', 'string', 'observed', '`HTTP/1.1`, `HTTP/2`, ...'],
+  ['request.useragent', 'string', 'claimed', 'User-Agent; private'],
+  ['request.headers', 'map', 'claimed', 'Allow-listed headers, `request.headers["name"]`; private'],
+  ['request.content_type', 'string', 'claimed', 'Content type of the request'],
+  ['request.total_size', 'int', 'observed', 'Bytes of headers and body; Envoy counts headers that it added'],
+  ['response.code', 'int', 'observed', 'HTTP status'],
+  ['response.code_details', 'string', 'observed', 'Why Envoy answered so'],
+  ['response.flags', 'int', 'observed', "Envoy's response flags as a bit vector"],
+  ['response.grpc_status', 'int', 'observed', 'gRPC status, only of gRPC exchanges'],
+  ['response.content_type', 'string', 'claimed', 'Content type of the response'],
+  ['response.total_size', 'int', 'observed', 'Bytes of headers and body'],
+  ['connection.id', 'int', 'observed', "Envoy's id of the downstream connection"],
+  ['connection.direction', 'string', 'observed', '`inbound` or `outbound`', 'xds.listener_direction'],
+  ['connection.mtls', 'bool', 'observed', 'The peer showed a certificate; not that it was accepted'],
+  ['connection.tls_version', 'string', 'observed', 'TLS version'],
+  ['connection.requested_server_name', 'string', 'observed', 'SNI'],
+  ['connection.sha256_peer_certificate_digest', 'string', 'observed', "SHA-256 of the peer's certificate, hex"],
+  ['connection.subject_peer_certificate', 'string', 'observed', "Subject of the peer's certificate"],
+  ['connection.transport_failure_reason', 'string', 'observed', 'Why TLS failed'],
+  ['connection.filter_chain', 'string', 'observed', 'Name of the filter chain', 'xds.filter_chain_name'],
+  ['upstream.address', 'string', 'observed', 'Address and port of the upstream host'],
+  ['upstream.cluster', 'string', 'observed', 'Upstream cluster', 'xds.cluster_name'],
+  [
+    'upstream.principal',
+    'string',
+    'observed',
+    'SPIFFE id that the upstream showed',
+    'upstream.uri_san_peer_certificate',
+  ],
+  ['upstream.request_attempt_count', 'int', 'observed', 'Attempts, 1 without a retry'],
+  ['upstream.transport_failure_reason', 'string', 'observed', 'Why the upstream could not be reached'],
+  ['rbac.result', 'string', 'observed', 'Enforced RBAC: `allowed` or `denied`'],
+  ['rbac.shadow_result', 'string', 'observed', 'Shadow (dry-run) RBAC: `allowed` or `denied`'],
+  ['rbac.shadow_policy', 'string', 'observed', 'The shadow RBAC policy that matched'],
+  ['token.issuer', 'string', 'observed', 'Issuer of a verified token'],
+  ['token.subject', 'string', 'observed', 'Subject of a verified token; private'],
+  ['trace.id', 'string', 'claimed', 'W3C trace id, hex'],
+  ['trace.span_id', 'string', 'claimed', 'W3C parent id: the span of the caller'],
+  ['trace.sampled', 'bool', 'claimed', 'The sampled flag'],
+  ['trace.malformed', 'string', 'claimed', 'A traceparent that does not parse, as it came'],
+  ['node.id', 'string', 'recorder', "Envoy's node id", 'xds.node.id'],
+  ['node.cluster', 'string', 'recorder', "Envoy's node cluster", 'xds.node.cluster'],
+  ['record.stream', 'string', 'recorder', 'Stream of the record, hex'],
+  ['record.number', 'int', 'recorder', 'Number of the record in its stream'],
+  ['record.batch', 'int', 'recorder', 'Number of the batch in its stream'],
+];
+
+function durationNs(text: string | undefined): bigint | undefined {
+  return text === undefined ? undefined : BigInt(text.slice(0, -1).replace('.', '')) * 1000n;
+}
+
+function accessor(name: string): Attribute['of'] {
+  if (name === 'time') return ({ startNs }) => startNs;
+  if (name === 'duration') return ({ record }) => durationNs(record.duration);
+  const [head, tail] = name.split('.') as [keyof FlowRecord, string | undefined];
+  if (tail === undefined) return ({ record }) => record[head] as AttributeValue | undefined;
+  return ({ record }) => (record[head] as unknown as Record<string, AttributeValue | undefined>)[tail];
+}
+
+/** Every attribute by its name. */
+export const ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map(
+  ROWS.map(([name, type, kind, description, envoy]) => [
+    name,
+    { name, type, class: kind, description, of: accessor(name), ...(envoy === undefined ? {} : { envoy }) },
+  ]),
+);
+
+/** The known name nearest to an unknown one, by edit distance; undefined when none is near. */
+export function nearestAttribute(name: string): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.ceil(name.length / 3)) + 1;
+  for (const known of ATTRIBUTES.keys()) {
+    const distance = editDistance(name, known, bestDistance);
+    if (distance < bestDistance) [best, bestDistance] = [known, distance];
+  }
+  return best;
+}
+
+/** Levenshtein's distance, or `limit` when it is not below it. */
+function editDistance(a: string, b: string, limit: number): number {
+  if (Math.abs(a.length - b.length) >= limit) return limit;
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(
+        Math.min(
+          (row[j] as number) + 1,
+          (next[j - 1] as number) + 1,
+          (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1),
+        ),
+      );
+    }
+    row = next;
+  }
+  return Math.min(limit, row[b.length] as number);
+}
