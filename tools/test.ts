@@ -1,5 +1,6 @@
 // Runs the test suites: `npm test` the fast one, `npm run test:slow` the slow one. Words narrow the run to files whose path
 // contains one of them, `--name=PATTERN` to tests with such a name: npm test -- core/tlog --name=consistency
+// A file that takes longer than its suite allows (or than `--file-timeout=SECONDS`) is ended and counts as failed.
 
 import { globSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -7,6 +8,7 @@ import { run } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { endWithLauncher } from '../collector/bin/node24.js';
 import { TestReport } from './test-report.ts';
+import { FILE_TIMEOUT_VARIABLE } from './test-watchdog.ts';
 
 interface Suite {
   readonly suffix: string;
@@ -19,6 +21,8 @@ const FAST: Suite = { suffix: '.test.ts', fileTimeoutMs: 100_000, concurrency: 2
 const SLOW: Suite = { suffix: '.slow.ts', fileTimeoutMs: 900_000, concurrency: 1 };
 // These start proxies of their own: they run alone, after the others, so that nothing that watches a clock starves.
 const ALONE = /^test\/(e2e|fault)\//;
+const WATCHDOG = new URL('test-watchdog.ts', import.meta.url).href;
+const FILE_TIMEOUT = '--file-timeout=';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 function filesOf(suite: Suite, words: readonly string[]): string[] {
@@ -36,6 +40,9 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`No test file under test/ ends with ${suite.suffix} and contains ${words.join(' or ')}.\n`);
     return 1;
   }
+  const timeoutS = args.find((arg) => arg.startsWith(FILE_TIMEOUT))?.slice(FILE_TIMEOUT.length);
+  const fileTimeoutMs = timeoutS === undefined ? suite.fileTimeoutMs : Number(timeoutS) * 1000;
+  process.env[FILE_TIMEOUT_VARIABLE] = String(fileTimeoutMs);
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
   const report = new TestReport(root, (text) => process.stdout.write(text));
@@ -49,7 +56,9 @@ async function main(args: readonly string[]): Promise<number> {
       files: group,
       cwd: root,
       concurrency,
-      timeout: suite.fileTimeoutMs,
+      // Ends a single test, which can then still close what it opened; the watchdog ends the file.
+      timeout: fileTimeoutMs * 0.9,
+      execArgv: ['--import', WATCHDOG],
       signal: stop.signal,
       ...(names.length > 0 ? { testNamePatterns: names } : {}),
     });

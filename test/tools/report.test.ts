@@ -15,7 +15,7 @@ before(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'meshtrail runner '));
   await cp(join(ROOT, 'tools'), join(checkout, 'tools'), { recursive: true });
   await cp(join(ROOT, 'collector', 'bin'), join(checkout, 'collector', 'bin'), { recursive: true });
-  await mkdir(join(checkout, 'test', 'e2e'), { recursive: true });
+  for (const folder of ['e2e', 'hangs']) await mkdir(join(checkout, 'test', folder), { recursive: true });
   await writeFile(join(checkout, 'package.json'), '{"type":"module"}');
   const head = "import { test } from 'node:test';\n";
   const files = {
@@ -24,6 +24,11 @@ before(async () => {
     'crash.test.ts': "throw new Error('crashed early');",
     'e2e/late.test.ts': "test('four', () => {});",
     'long.slow.ts': "test('five', () => {});",
+    // Ways not to end: something left open behind a failure or a success, a test that waits, a loop that hears no signal.
+    'hangs/open.test.ts': "test('six', () => { setInterval(() => {}, 1000); throw new Error('left open'); });",
+    'hangs/passed.test.ts': "test('nine', () => { setInterval(() => {}, 1000); });",
+    'hangs/wait.test.ts': "test('seven', () => new Promise(() => { setInterval(() => {}, 1000); }));",
+    'hangs/loop.test.ts': "process.on('SIGTERM', () => {}); test('eight', () => { for (;;); });",
   };
   for (const [name, text] of Object.entries(files)) await writeFile(join(checkout, 'test', name), `${head}${text}\n`);
 });
@@ -74,4 +79,16 @@ test('names and suites narrow the run; nothing to run is a failure', () => {
   assert.equal(totals(runTests('good', '--name=one').lines).slice(0, 9), '# tests 1');
   const { status, lines } = runTests('nowhere');
   assert.deepEqual([status, lines], [1, ['No test file under test/ ends with .test.ts and contains nowhere.']]);
+});
+
+test('a file that hangs is ended, told as failed, and keeps nobody waiting', () => {
+  const { status, lines } = runTests('hangs', 'good', '--file-timeout=2');
+  const text = lines.join('\n');
+  assert.equal(status, 1);
+  assert.equal(text.split('This file took longer than 2 s and was ended').length - 1, 4);
+  assert.match(text, /FAILED: six .*\n {4}Error: left open/, 'what failed before the end is still told');
+  for (const name of ['seven', 'test/hangs/loop.test.ts', 'test/hangs/passed.test.ts'])
+    assert.match(text, new RegExp(`FAILED: ${name} `));
+  assert.match(text, /ok {5}test\/good\.test\.ts/);
+  assert.match(totals(lines), /# pass 2 # fail 3 # cancelled 1 /);
 });
