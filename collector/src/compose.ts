@@ -17,8 +17,8 @@ import {
   type Signer,
   type Verifier,
 } from './core/tlog/note.ts';
-import { batchRefused, logEvents } from './events.ts';
-import type { FlowIndex } from './index/flow-index.ts';
+import { apiEvents, indexFailed, ingestEvents, logEvents } from './events.ts';
+import type { FlowIndex, ZoneStore } from './index/flow-index.ts';
 import { openZoneIndex } from './index/zone-index.ts';
 import { ingestApp } from './ingest/app.ts';
 import { trustNetwork } from './ingest/identity.ts';
@@ -30,6 +30,8 @@ import { openLevelLock, openLevelTiles } from './store/level-tree.ts';
 import { openLevelZones } from './store/level-zones.ts';
 
 const DIRECTORY_FORMAT = 'meshtrail/directory/v1';
+/** Requests that are under way when the collector stops get this long. */
+const CLOSE_GRACE_MS = 5000;
 
 /** A running collector. */
 export interface Collector {
@@ -116,14 +118,19 @@ function openSigner(config: Config, origin: string): Signer {
         'KEY_MISSING',
         `The log's key ${file} is missing. Put it back; a log cannot go on under another key.`,
       );
-    const seed = randomBytes(32);
     mkdirSync(join(dir, 'keys'), { recursive: true, mode: 0o700 });
-    writeFileSync(file, `${formatPrivateKey(origin, seed)}\n`, { mode: 0o600, flag: 'wx' });
-    writeFileSync(join(dir, 'keys', 'log.vkey'), `${ed25519Signer(origin, seed).vkey}\n`);
+    // On disk before anything is signed with it: a log whose key is lost cannot go on.
+    writeFileSync(file, `${formatPrivateKey(origin, randomBytes(32))}\n`, { mode: 0o600, flag: 'wx', flush: true });
   }
   if (process.platform !== 'win32' && (statSync(file).mode & 0o077) !== 0)
     throw new MeshtrailError('KEY_INVALID', `The key ${file} can be read by others; run: chmod 600 ${file}`);
   return signerOf(readFileSync(file, 'utf8'), origin, file);
+}
+
+/** Puts the verifier key where an auditor looks for it. */
+function showVkey(dir: string, vkey: string): void {
+  mkdirSync(join(dir, 'keys'), { recursive: true, mode: 0o700 });
+  writeWhole(join(dir, 'keys', 'log.vkey'), `${vkey}\n`);
 }
 
 function signerOf(text: string, origin: string, place: string): Signer {
@@ -136,55 +143,97 @@ function signerOf(text: string, origin: string, place: string): Signer {
   return ed25519Signer(name, seed);
 }
 
-async function openStores(dir: string, lastSignedDir: string, segmentEntriesMin: number) {
-  const segments = await openLevelSegments(join(dir, 'segments'), segmentEntriesMin);
-  const tiles = await openLevelTiles(join(dir, 'tree'));
-  const lock = await openLevelLock(lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir);
-  return { segments, tiles, lock };
+interface Closable {
+  close(): Promise<void>;
 }
 
-async function openDirectory(
-  input: CollectorInput,
-  origin: string,
-): Promise<{ readonly log: EvidenceLog; readonly index: FlowIndex }> {
-  const { config, logger, onFatal } = input;
-  const {
-    dir,
-    last_signed_dir,
-    segment_entries_min,
-    queue_bytes_max,
-    publish_interval_ms,
-    heartbeat_interval_ms,
-    query_rows_max,
-    query_time_ms_max,
-  } = config.values;
+/** Closes what was opened before something failed; the failure is what counts. */
+async function closeAll(open: readonly Closable[]): Promise<void> {
+  for (const one of [...open].reverse()) await one.close().catch(() => undefined);
+}
+
+async function openStores(dir: string, lastSignedDir: string, segmentEntriesMin: number) {
+  const open: Closable[] = [];
+  const opened = <T extends Closable>(store: T): T => {
+    open.push(store);
+    return store;
+  };
+  try {
+    return {
+      segments: opened(await openLevelSegments(join(dir, 'segments'), segmentEntriesMin)),
+      tiles: opened(await openLevelTiles(join(dir, 'tree'))),
+      lock: opened(await openLevelLock(lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir)),
+    };
+  } catch (error) {
+    await closeAll(open);
+    throw error;
+  }
+}
+
+async function openEvidence({ config, logger, onFatal }: CollectorInput, origin: string): Promise<EvidenceLog> {
+  const { dir, last_signed_dir, segment_entries_min, queue_bytes_max, publish_interval_ms, heartbeat_interval_ms } =
+    config.values;
   const signer = openSigner(config, origin);
   const stores = await openStores(dir, last_signed_dir, segment_entries_min);
-  const clock = {
-    nowMs: () => Date.now(),
-    after(delayMs: number, work: () => void) {
-      const timer = setTimeout(work, delayMs);
-      return () => clearTimeout(timer);
-    },
-  };
-  const log = await openLog({
-    ...stores,
-    signer,
-    clock,
-    events: logEvents(logger, onFatal),
-    queueBytesMax: queue_bytes_max,
-    publishIntervalMs: publish_interval_ms,
-    heartbeatIntervalMs: heartbeat_interval_ms,
-  });
-  const index = await openZoneIndex({
-    log,
-    store: await openLevelZones(join(dir, 'index')),
-    rowsMax: query_rows_max,
-    timeMsMax: query_time_ms_max,
-    now: () => performance.now(),
-    failed: (error) => logger.error({ err: error }, 'the index fell behind; restart the collector to rebuild it'),
-  });
-  return { log, index };
+  try {
+    const log = await openLog({
+      ...stores,
+      signer,
+      clock: {
+        nowMs: () => Date.now(),
+        after(delayMs, work) {
+          const timer = setTimeout(work, delayMs);
+          return () => clearTimeout(timer);
+        },
+      },
+      events: logEvents(logger, onFatal),
+      queueBytesMax: queue_bytes_max,
+      publishIntervalMs: publish_interval_ms,
+      heartbeatIntervalMs: heartbeat_interval_ms,
+    });
+    showVkey(dir, signer.vkey);
+    return log;
+  } catch (error) {
+    await closeAll(Object.values(stores));
+    throw error;
+  }
+}
+
+async function openIndex({ config, logger }: CollectorInput, log: EvidenceLog): Promise<FlowIndex> {
+  const { dir, query_rows_max, query_time_ms_max } = config.values;
+  const store = await openIndexStore(join(dir, 'index'), logger);
+  try {
+    return await openZoneIndex({
+      log,
+      store,
+      rowsMax: query_rows_max,
+      timeMsMax: query_time_ms_max,
+      now: () => performance.now(),
+      failed: (error) => indexFailed(logger, error),
+    });
+  } catch (error) {
+    await closeAll([store]);
+    throw error;
+  }
+}
+
+/** Opens the index's store; a damaged one is thrown away, since the log has everything that it held. */
+async function openIndexStore(dir: string, logger: FastifyBaseLogger): Promise<ZoneStore> {
+  try {
+    return await openLevelZones(dir);
+  } catch (error) {
+    if (!(error instanceof MeshtrailError) || error.code !== 'STORE_CORRUPT') throw error;
+    logger.warn({ err: error }, 'the index is damaged and is built anew from the log');
+    rmSync(dir, { recursive: true, force: true });
+    return await openLevelZones(dir);
+  }
+}
+
+/** Closes a listener: what is under way is answered, and who does not come to an end is cut off. */
+async function closeListener(app: FastifyInstance): Promise<void> {
+  const cut = setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS);
+  await app.close();
+  clearTimeout(cut);
 }
 
 async function listen(
@@ -211,29 +260,38 @@ export async function startCollector(input: CollectorInput): Promise<Collector> 
   const { config, logger, version, serveMetrics } = input;
   const origin = originOf(config);
   prepareDirectory(config.values.dir, origin);
-  const { log, index } = await openDirectory(input, origin);
-  const ingest = ingestApp({ log, identityOf: trustNetwork, logger, refused: batchRefused });
-  const api = await apiApp({
-    log,
-    index,
-    version,
-    nowMs: () => Date.now(),
-    logger,
-    ...(serveMetrics === undefined ? {} : { serveMetrics }),
-  });
-  const close = async (): Promise<void> => {
-    await Promise.all([ingest.close(), api.close()]);
-    await index.close();
-    await log.close();
-  };
+  // Closed in the opposite order: first nothing comes in any more, then the log writes and publishes what is waiting.
+  const open: Closable[] = [];
   try {
+    const log = await openEvidence(input, origin);
+    open.push(log);
+    const index = await openIndex(input, log);
+    open.push(index);
+    const ingest = ingestApp({ log, identityOf: trustNetwork, logger, events: ingestEvents });
+    const api = await apiApp({
+      log,
+      index,
+      version,
+      nowMs: () => Date.now(),
+      logger,
+      events: apiEvents,
+      ...(serveMetrics === undefined ? {} : { serveMetrics }),
+    });
+    open.push({ close: async () => void (await Promise.all([closeListener(ingest), closeListener(api)])) });
     const at = {
       api: await listen(api, 'api', config.values.api),
       ingest: await listen(ingest, 'ingest', config.values.ingest),
     };
-    return { ...at, origin, vkey: log.vkey, close };
+    return {
+      ...at,
+      origin,
+      vkey: log.vkey,
+      async close() {
+        for (const one of open.reverse()) await one.close();
+      },
+    };
   } catch (error) {
-    await close();
+    await closeAll(open);
     throw error;
   }
 }

@@ -2,6 +2,7 @@
 // The rooms `core` and `log` report through interfaces that these helpers fill; they never see OpenTelemetry.
 
 import { metrics } from '@opentelemetry/api';
+import type { IngestEvents } from './ingest/app.ts';
 import type { LogEvents } from './log/evidence-log.ts';
 
 /** The part of a pino logger that events need. */
@@ -44,7 +45,26 @@ const exposure = meter.createHistogram('meshtrail_exposure', {
 const checkpointSize = meter.createGauge('meshtrail_checkpoint_size', {
   description: 'Entries covered by the published checkpoint.',
 });
+const batchesWaiting = meter.createUpDownCounter('meshtrail_batches_waiting', {
+  description: 'Admitted batches that wait for their acknowledgement: the depth of the queue.',
+});
+const bytesWaiting = meter.createUpDownCounter('meshtrail_batch_bytes_waiting', {
+  description: 'Wire bytes of the batches that wait.',
+  unit: 'By',
+});
+const apiDuration = meter.createHistogram('meshtrail_api_request_duration', {
+  description: 'Answers of the API, by route and status.',
+  unit: 'ms',
+  advice: { explicitBucketBoundaries: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000] },
+});
+const indexFailures = meter.createCounter('meshtrail_index_failures', {
+  description: 'The index stopped following the log.',
+});
 const fatalErrors = meter.createCounter('meshtrail_fatal_errors', { description: 'The log stopped signing.' });
+// A counter that was never counted would be missing from /metrics, and an alert on it would never fire.
+for (const counter of [recordsAppended, batchesAppended, bytesAppended, batchesDuplicate, batchesConflicting])
+  counter.add(0);
+for (const counter of [batchesWaiting, bytesWaiting, indexFailures, fatalErrors]) counter.add(0);
 
 /** The log's events as metrics and log lines; `onFatal` ends the process. */
 export function logEvents(logger: EventLogger, onFatal: (error: Error) => void): LogEvents {
@@ -80,7 +100,34 @@ export function logEvents(logger: EventLogger, onFatal: (error: Error) => void):
   };
 }
 
-/** A batch was refused with this error code. */
-export function batchRefused(code: string): void {
-  batchesRefused.add(1, { code });
+/** Ingest's events as metrics. */
+export const ingestEvents: IngestEvents = {
+  refused(code) {
+    batchesRefused.add(1, { code });
+  },
+  waiting(batches, bytes) {
+    batchesWaiting.add(batches);
+    bytesWaiting.add(bytes);
+  },
+};
+
+/** The API's events as metrics: a request was answered, on one of the API's own route patterns. */
+export const apiEvents = {
+  answered({
+    route,
+    status,
+    durationMs,
+  }: {
+    readonly route: string;
+    readonly status: number;
+    readonly durationMs: number;
+  }): void {
+    apiDuration.record(durationMs, { route, status });
+  },
+};
+
+/** The index stopped following the log. */
+export function indexFailed(logger: EventLogger, error: Error): void {
+  indexFailures.add(1);
+  logger.error({ err: error }, 'the index does not follow the log; answers say that they are partial');
 }

@@ -1,6 +1,15 @@
-// Problem details (RFC 9457): how every refusal looks over HTTP.
+// Problem details (RFC 9457): how every refusal looks over HTTP, on both listeners.
 
-import { ERROR_CODES, type ErrorCode, type ErrorPosition, type MeshtrailError } from './core/error.ts';
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyReply } from 'fastify';
+import { utf8 } from './core/bytes.ts';
+import { ERROR_CODES, type ErrorCode, type ErrorPosition, MeshtrailError } from './core/error.ts';
+
+/** What a refused sender is told to wait. */
+const RETRY_AFTER_S = 1;
+/** RFC 9457 defines no charset parameter, and JSON is UTF-8 anyway. */
+const MEDIA_TYPE = 'application/problem+json';
 
 export interface Problem {
   /** A reference to docs/errors.md. */
@@ -25,4 +34,60 @@ export function problemOf(error: MeshtrailError): Problem {
     ...(error.position === undefined ? {} : { position: error.position }),
     ...(error.nearest === undefined ? {} : { nearest: error.nearest }),
   };
+}
+
+function headersOf(error: MeshtrailError): Record<string, string> {
+  return {
+    'content-type': MEDIA_TYPE,
+    // A tile that is missing now may be there in a second.
+    'cache-control': 'no-store',
+    ...(ERROR_CODES[error.code].http === 503 ? { 'retry-after': String(RETRY_AFTER_S) } : {}),
+  };
+}
+
+/** Answers a request with the problem document of an error. */
+export function refuse(reply: FastifyReply, error: MeshtrailError): FastifyReply {
+  // As bytes: to a text Fastify would add a charset.
+  return reply
+    .code(ERROR_CODES[error.code].http)
+    .headers(headersOf(error))
+    .send(Buffer.from(utf8(JSON.stringify(problemOf(error)))));
+}
+
+/** The error of bytes that never became a request: Node's HTTP parser gave up, or its patience ended. Undefined when the peer is just gone. */
+export function connectionError({ code }: NodeJS.ErrnoException): MeshtrailError | undefined {
+  switch (code) {
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return undefined;
+    case 'HPE_INVALID_EOF_STATE':
+      return new MeshtrailError('REQUEST_MALFORMED', 'The connection ended before the request was whole.');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new MeshtrailError('REQUEST_TIMEOUT', 'The request did not arrive in time. Send it again, whole.');
+    case 'HPE_HEADER_OVERFLOW':
+      return new MeshtrailError('HEADERS_TOO_LARGE', 'The headers of the request are longer than this listener takes.');
+    default:
+      return new MeshtrailError('REQUEST_MALFORMED', `What arrived is no HTTP request (${code ?? 'unknown reason'}).`);
+  }
+}
+
+/** Answers a broken request on its bare connection, which ends with it. */
+export function refuseConnection(socket: Socket, error: MeshtrailError | undefined): void {
+  if (error === undefined || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const body = JSON.stringify(problemOf(error));
+  const { http } = ERROR_CODES[error.code];
+  const headers = { ...headersOf(error), 'content-length': String(Buffer.byteLength(body)), connection: 'close' };
+  socket.end(
+    [
+      `HTTP/1.1 ${http} ${STATUS_CODES[http]}`,
+      ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+      '',
+      body,
+    ].join('\r\n'),
+  );
+  // What is still on its way is not read: a sender that never stops would keep the connection.
+  socket.destroySoon();
 }

@@ -1,7 +1,7 @@
 // Goal: the API answers as docs say, pages show one past while the log grows, and the log it serves is a tlog-tiles log.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
 import { apiApp } from '../../collector/src/api/app.ts';
 import { decodeBatch } from '../../collector/src/core/codec/batch.ts';
@@ -36,11 +36,11 @@ interface Setup {
     readonly text: string;
     readonly headers: Record<string, unknown>;
   }>;
-  close(): Promise<void>;
 }
 
-async function setup(rowsMax = 1_000_000): Promise<Setup> {
+async function setup(t: TestContext, rowsMax = 1_000_000): Promise<Setup> {
   const log = await openMemoryLog();
+
   const index = await openZoneIndex({
     log,
     store: memoryZones(),
@@ -52,6 +52,11 @@ async function setup(rowsMax = 1_000_000): Promise<Setup> {
     },
   });
   const app = await apiApp({ log, index, version: '0', nowMs: () => Number(START_NS / 1_000_000n) + 60_000 });
+  t.after(async () => {
+    await app.close();
+    await index.close();
+    await log.close();
+  });
   const all: Setup['all'] = [];
   return {
     log,
@@ -76,18 +81,13 @@ async function setup(rowsMax = 1_000_000): Promise<Setup> {
       const isJson = String(headers['content-type']).includes('json');
       return { status: statusCode, text: payload, body: (isJson ? JSON.parse(payload) : undefined) as never, headers };
     },
-    async close() {
-      await app.close();
-      await index.close();
-      await log.close();
-    },
   };
 }
 
 const flowsOf = (body: { readonly flows: readonly FlowRecord[] }): string[] => body.flows.map(({ id }) => id);
 
-test('every filter, order and page equals brute force, while the log grows', async () => {
-  const s = await setup();
+test('every filter, order and page equals brute force, while the log grows', async (t) => {
+  const s = await setup(t);
   const makers = [new StreamMaker(1), new StreamMaker(2), new StreamMaker(3)];
   const next = random(5);
   for (let i = 0; i < 30; i++)
@@ -142,11 +142,10 @@ test('every filter, order and page equals brute force, while the log grows', asy
     // The first page of a later query sees what earlier ones added; never in the middle of a walk.
     assert.deepEqual(new Set(first).size, first.length);
   }
-  await s.close();
 });
 
-test('one record, its proof, and who is not found', async () => {
-  const s = await setup();
+test('one record, its proof, and who is not found', async (t) => {
+  const s = await setup(t);
   const wire = new StreamMaker(9).batch(4);
   await s.add(wire);
   assert.deepEqual(((await s.get('/v1/flows/0.2')).body as { code: string }).code, 'NOT_PUBLISHED_YET');
@@ -188,11 +187,10 @@ test('one record, its proof, and who is not found', async () => {
     nearest: string;
   };
   assert.deepEqual([unknown.position, unknown.nearest], [{ start: 0, end: 16 }, 'source.principal']);
-  await s.close();
 });
 
-test('cursors of others, bent ones and too large ones are refused', async () => {
-  const s = await setup();
+test('cursors of others, bent ones and too large ones are refused', async (t) => {
+  const s = await setup(t);
   await s.add(new StreamMaker(4).batch(9));
   await s.log.publishNow();
   const { nextCursor } = (await s.get('/v1/flows?limit=3')).body as { nextCursor: string };
@@ -209,11 +207,10 @@ test('cursors of others, bent ones and too large ones are refused', async () => 
     const bent = nextCursor.slice(0, i) + (nextCursor[i] === 'A' ? 'B' : 'A') + nextCursor.slice(i + 1);
     assert.ok([200, 400].includes((await s.get(`/v1/flows?cursor=${bent}`)).status));
   }
-  await s.close();
 });
 
-test('a limit that is hit is said, and the cursor goes on', async () => {
-  const s = await setup(10);
+test('a limit that is hit is said, and the cursor goes on', async (t) => {
+  const s = await setup(t, 10);
   await s.add(new StreamMaker(6).batch(25));
   await s.log.publishNow();
   const seen: string[] = [];
@@ -229,11 +226,10 @@ test('a limit that is hit is said, and the cursor goes on', async () => {
     assert.ok(pages < 5);
   }
   assert.equal(new Set(seen).size, 25);
-  await s.close();
 });
 
-test('gaps and drops make an answer incomplete', async () => {
-  const s = await setup();
+test('gaps and drops make an answer incomplete', async (t) => {
+  const s = await setup(t);
   const maker = new StreamMaker(7);
   await s.add(maker.batch(2));
   const lost = maker.batch(3);
@@ -259,11 +255,10 @@ test('gaps and drops make an answer incomplete', async () => {
     ((await s.get('/v1/flows')).body as { gaps: { kind: string }[] }).gaps.map(({ kind }) => kind),
     ['dropped'],
   );
-  await s.close();
 });
 
-test('the log is served as tlog-tiles, and only what is published', async () => {
-  const s = await setup();
+test('the log is served as tlog-tiles, and only what is published', async (t) => {
+  const s = await setup(t);
   const maker = new StreamMaker(8);
   for (let i = 0; i < 300; i++) await s.add(maker.batch(1));
   await s.log.publishNow();
@@ -299,15 +294,13 @@ test('the log is served as tlog-tiles, and only what is published', async () => 
   assert.match(String(tile.headers['cache-control']), /immutable/);
   const about = (await s.get('/v1/log')).body as { origin: string; size: number };
   assert.deepEqual([about.origin, about.size], ['test.mesh/log', 300]);
-  await s.close();
 });
 
-test('health and the description of the API', async () => {
-  const s = await setup();
+test('health and the description of the API', async (t) => {
+  const s = await setup(t);
   assert.deepEqual((await s.get('/health/live')).body, { status: 'live' });
   assert.deepEqual((await s.get('/health/ready')).body, { status: 'ready' });
   const api = (await s.get('/openapi.json')).body as { openapi: string; paths: Record<string, unknown> };
   assert.match(api.openapi, /^3\.1/);
   for (const path of ['/v1/flows', '/v1/log', '/log/checkpoint', '/health/live']) assert.ok(path in api.paths, path);
-  await s.close();
 });

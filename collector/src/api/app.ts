@@ -3,28 +3,25 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import swagger from '@fastify/swagger';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
-import { Type } from 'typebox';
-import { toBase64 } from '../core/bytes.ts';
-import { ERROR_CODES, MeshtrailError } from '../core/error.ts';
-import { parseTilePath } from '../core/tlog/tile.ts';
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, LogController } from 'fastify';
+import { MeshtrailError } from '../core/error.ts';
 import type { FlowIndex } from '../index/flow-index.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
-import { problemOf } from '../problem.ts';
-import { listFlows, oneFlow, proofOfFlow } from './flows.ts';
-import {
-  FlowSchema,
-  FlowsQuerySchema,
-  FlowsSchema,
-  HealthSchema,
-  LogSchema,
-  ProblemSchema,
-  ProofSchema,
-} from './schemas.ts';
+import { connectionError, refuse, refuseConnection } from '../problem.ts';
+import { flowRoutes } from './flow-routes.ts';
+import { logRoutes } from './log-routes.ts';
+import { operationRoutes } from './operation-routes.ts';
 
-const URL_BYTES_MAX = 16_384;
+const HEADER_BYTES_MAX = 16_384;
 const REQUEST_TIMEOUT_MS = 30_000;
 const CONNECTIONS_MAX = 1024;
+const METHODS = ['GET', 'HEAD'];
+
+/** How the API reports what happens; telemetry stays outside. */
+export interface ApiEvents {
+  /** A request was answered; `route` is one of the API's own patterns. */
+  answered(event: { readonly route: string; readonly status: number; readonly durationMs: number }): void;
+}
 
 export interface ApiInput {
   readonly log: EvidenceLog;
@@ -34,8 +31,10 @@ export interface ApiInput {
   /** Answers a request with all metrics; handed in, so that telemetry stays outside. */
   readonly serveMetrics?: (request: IncomingMessage, response: ServerResponse) => void;
   readonly logger?: FastifyBaseLogger;
+  readonly events?: ApiEvents;
 }
 
+/** What Fastify's own errors mean here. */
 function codedError(error: FastifyError | MeshtrailError): MeshtrailError {
   if (error instanceof MeshtrailError) return error;
   const [first] = error.validation ?? [];
@@ -52,17 +51,10 @@ function codedError(error: FastifyError | MeshtrailError): MeshtrailError {
     );
   }
   if ((error.statusCode ?? 500) < 500)
-    return new MeshtrailError('PARAMETER_INVALID', `The request is not accepted: ${error.message}.`, { cause: error });
+    return new MeshtrailError('REQUEST_MALFORMED', `The request is not accepted: ${error.message}.`, { cause: error });
   return new MeshtrailError('INTERNAL', "Something unexpected happened; the collector's log says what.", {
     cause: error,
   });
-}
-
-function refuse(reply: FastifyReply, error: MeshtrailError): FastifyReply {
-  return reply
-    .code(ERROR_CODES[error.code].http)
-    .type('application/problem+json')
-    .send(JSON.stringify(problemOf(error)));
 }
 
 /** Makes the API application. It listens nowhere yet. */
@@ -70,18 +62,52 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
   const { logger } = input;
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { maxHeaderSize: URL_BYTES_MAX },
-    forceCloseConnections: true,
+    http: { maxHeaderSize: HEADER_BYTES_MAX },
+    forceCloseConnections: 'idle',
     // Fastify would drop what a schema does not name; a misspelt parameter must not widen a search silently.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, allErrors: false } },
     routerOptions: { maxParamLength: 1024 },
+    clientErrorHandler: (cause, socket) => refuseConnection(socket, connectionError(cause)),
+    frameworkErrors: (error, _request, reply) => void refuse(reply, codedError(error)),
   }).withTypeProvider<TypeBoxTypeProvider>();
   app.server.maxConnections = CONNECTIONS_MAX;
   app.removeAllContentTypeParsers();
+  handleErrors(app);
+  app.addHook('onResponse', async (request, reply) => {
+    input.events?.answered({
+      route: request.routeOptions.url ?? 'none',
+      status: reply.statusCode,
+      durationMs: reply.elapsedTime,
+    });
+  });
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Meshtrail',
+        version: input.version,
+        description: 'The flight recorder of a service mesh: query, proof, log.',
+      },
+    },
+  });
+  flowRoutes(app, input);
+  logRoutes(app, input.log);
+  operationRoutes(app, input);
+  return app;
+}
+
+function handleErrors(app: FastifyInstance): void {
+  app.addHook('onRequest', async (request, reply) => {
+    if (METHODS.includes(request.method)) return;
+    reply.header('allow', METHODS.join(', '));
+    throw new MeshtrailError('METHOD_NOT_ALLOWED', `${request.method} is not accepted here: the API only reads.`);
+  });
   app.setErrorHandler((error: FastifyError, request, reply) => {
-    const coded = codedError(error);
+    const coded = request.signal.aborted
+      ? new MeshtrailError('REQUEST_TIMEOUT', 'Nobody waits for the answer any more.', { cause: error })
+      : codedError(error);
     if (coded.code === 'INTERNAL') request.log.error({ err: error }, 'a request failed');
     return refuse(reply, coded);
   });
@@ -94,126 +120,4 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
       ),
     ),
   );
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Meshtrail',
-        version: input.version,
-        description: 'The flight recorder of a service mesh: query, proof, log.',
-      },
-    },
-  });
-  flowRoutes(app, input);
-  logRoutes(app, input);
-  operationRoutes(app, input);
-  return app;
-}
-
-const problems = { '4xx': ProblemSchema, '5xx': ProblemSchema };
-
-function flowRoutes(app: FastifyInstance, { log, index, nowMs }: ApiInput): void {
-  const typed = app.withTypeProvider<TypeBoxTypeProvider>();
-  typed.get(
-    '/v1/flows',
-    {
-      schema: {
-        summary: 'Records by filter and time',
-        querystring: FlowsQuerySchema,
-        response: { 200: FlowsSchema, ...problems },
-      },
-      serializerCompiler: () => JSON.stringify,
-    },
-    async (request) => (await listFlows(log, index, nowMs(), request.query)) as never,
-  );
-  // An id across logs holds its origin, and an origin may hold slashes: the id is whatever stands before "/proof".
-  const idSchema = {
-    params: Type.Object({ '*': Type.String({ description: 'a record id, with /proof behind it for its proof' }) }),
-    response: { 200: Type.Union([FlowSchema, ProofSchema]), ...problems },
-  };
-  typed.get(
-    '/v1/flows/*',
-    { schema: { summary: 'One record, or its proof', ...idSchema }, serializerCompiler: () => JSON.stringify },
-    async (request) => {
-      const path = request.params['*'];
-      const isProof = path.endsWith('/proof');
-      return (
-        isProof ? await proofOfFlow(log, index, path.slice(0, -'/proof'.length)) : await oneFlow(log, index, path)
-      ) as never;
-    },
-  );
-}
-
-function logRoutes(app: FastifyInstance, { log }: ApiInput): void {
-  app.get(
-    '/v1/log',
-    { schema: { summary: "The log's name, key and newest checkpoint", response: { 200: LogSchema } } },
-    async () => {
-      const { size, root } = log.published();
-      return {
-        origin: log.origin,
-        vkey: log.vkey,
-        size,
-        root: toBase64(root),
-        witnesses: [],
-        policy: `log ${log.vkey}\nquorum none\n`,
-      };
-    },
-  );
-  app.get(
-    '/log/checkpoint',
-    { schema: { summary: 'C2SP tlog-tiles: the newest checkpoint' } },
-    async (_request, reply) =>
-      reply.type('text/plain; charset=utf-8').header('cache-control', 'no-cache').send(log.published().note),
-  );
-  app.get(
-    '/log/tile/*',
-    { schema: { summary: 'C2SP tlog-tiles: hash tiles and entry tiles' } },
-    async (request, reply) => {
-      const path = request.url.split('?')[0]?.slice('/log/'.length) ?? '';
-      const tile = parseTilePath(path);
-      const bytes = tile === undefined ? undefined : await tileBytes(log, tile);
-      if (bytes === undefined)
-        throw new MeshtrailError(
-          'TILE_MISSING',
-          `There is no ${path.slice(0, 200)} in the published tree of size ${log.published().size}.`,
-        );
-      return reply
-        .type('application/octet-stream')
-        .header('cache-control', 'public, max-age=31536000, immutable')
-        .send(Buffer.from(bytes));
-    },
-  );
-}
-
-async function tileBytes(
-  log: EvidenceLog,
-  { level, index, width }: { readonly level: number | 'entries'; readonly index: number; readonly width: number },
-): Promise<Uint8Array | undefined> {
-  if (level === 'entries') return await log.entryTile(index, width);
-  // The tree may be integrated further than it is published; what no checkpoint covers is not served.
-  return index * 256 + width <= Math.floor(log.published().size / 256 ** level)
-    ? await log.tiles.tile(level, index, width)
-    : undefined;
-}
-
-function operationRoutes(app: FastifyInstance, { log, serveMetrics }: ApiInput): void {
-  app.get('/health/live', { schema: { response: { 200: HealthSchema } } }, async () => ({ status: 'live' }));
-  app.get(
-    '/health/ready',
-    { schema: { response: { 200: HealthSchema, 503: HealthSchema } } },
-    async (_request, reply) => {
-      const failure = log.failure();
-      return failure === undefined
-        ? { status: 'ready' }
-        : reply.code(503).send({ status: 'failed', reason: failure.message });
-    },
-  );
-  if (serveMetrics !== undefined) {
-    app.get('/metrics', { schema: { summary: 'Prometheus metrics' } }, (request, reply) => {
-      reply.hijack();
-      serveMetrics(request.raw, reply.raw);
-    });
-  }
-  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
 }

@@ -15,6 +15,10 @@ export interface Cursor {
 }
 
 const VERSION = '1';
+const CHARACTERS_MAX = 512;
+/** Unix ns: years 0 to 9999 have up to 21 digits. */
+const NANOSECONDS = /^-?\d{1,21}$/;
+const COUNT = /^\d{1,16}$/;
 
 function digestOf(query: string): string {
   return toBase64(sha256(utf8(query)).subarray(0, 9));
@@ -45,7 +49,7 @@ export function parseCursor(text: string, query: string, size: number): Cursor {
       'CURSOR_INVALID',
       `The cursor ${why}; take the nextCursor of an answer to this very query, or start without one.`,
     );
-  if (text.length > 512 || !/^[A-Za-z0-9_-]+$/.test(text)) throw bad('is malformed');
+  if (text.length > CHARACTERS_MAX || !/^[A-Za-z0-9_-]+$/.test(text)) throw bad('is malformed');
   let fields: string[];
   try {
     const base64 = text.replaceAll('-', '+').replaceAll('_', '/');
@@ -56,8 +60,9 @@ export function parseCursor(text: string, query: string, size: number): Cursor {
   const [version, digest = '', startNs = '', index = '', row = '', asOf = '', sinceNs = '', untilNs = ''] = fields;
   const isWhole =
     fields.length === 8 &&
-    [startNs, index, row, asOf].every((field) => /^-?\d{1,20}$/.test(field)) &&
-    [sinceNs, untilNs].every((field) => /^(?:-?\d{1,20})?$/.test(field));
+    [index, row, asOf].every((field) => COUNT.test(field)) &&
+    NANOSECONDS.test(startNs) &&
+    [sinceNs, untilNs].every((field) => field === '' || NANOSECONDS.test(field));
   if (version !== VERSION || !isWhole) throw bad('is malformed');
   if (!equalBytes(utf8(digest), utf8(digestOf(query)))) throw bad('belongs to another query');
   const cursor: Cursor = {
@@ -66,7 +71,7 @@ export function parseCursor(text: string, query: string, size: number): Cursor {
     ...(sinceNs === '' ? {} : { sinceNs: BigInt(sinceNs) }),
     ...(untilNs === '' ? {} : { untilNs: BigInt(untilNs) }),
   };
-  if (!Number.isSafeInteger(cursor.size) || cursor.size < 0 || cursor.size > size)
+  if (cursor.size > size || cursor.position.index >= cursor.size)
     throw bad('names entries that this log does not have');
   return cursor;
 }

@@ -7,7 +7,7 @@ import { MeshtrailError } from '../core/error.ts';
 import { parseFilter } from '../core/query/filter.ts';
 import type { FlowRecord } from '../core/record.ts';
 import { parseTime } from '../core/time.ts';
-import { inclusionProof } from '../core/tlog/tile.ts';
+import { inclusionProof, rootFromTiles } from '../core/tlog/tile.ts';
 import { formatTlogProof } from '../core/tlog/tlog-proof.ts';
 import type { FlowIndex, Gap } from '../index/flow-index.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
@@ -32,39 +32,53 @@ export interface FlowsAnswer {
   readonly gaps: readonly Gap[];
 }
 
-/** Answers `GET /v1/flows`. Throws FILTER_INVALID, TIME_INVALID, CURSOR_INVALID. */
+/** Resolved bounds of a query's time. Throws TIME_INVALID. */
+function boundsOf(
+  { since, until }: FlowsParameters,
+  nowMs: number,
+): { readonly sinceNs?: bigint; readonly untilNs?: bigint } {
+  const sinceNs = since === undefined ? undefined : parseTime(since, nowMs);
+  const untilNs = until === undefined ? undefined : parseTime(until, nowMs);
+  if (sinceNs !== undefined && untilNs !== undefined && sinceNs >= untilNs)
+    throw new MeshtrailError('TIME_INVALID', `Nothing is since ${since} and until ${until}: until must be later.`);
+  return { ...(sinceNs === undefined ? {} : { sinceNs }), ...(untilNs === undefined ? {} : { untilNs }) };
+}
+
+/** Answers `GET /v1/flows`. Throws FILTER_INVALID, TIME_INVALID, CURSOR_INVALID, QUERY_OVERLOADED. */
 export async function listFlows(
   log: EvidenceLog,
   index: FlowIndex,
   nowMs: number,
   parameters: FlowsParameters,
+  signal?: AbortSignal,
 ): Promise<FlowsAnswer> {
   const { filter, since, until, limit = LIMIT_DEFAULT, order = 'desc' } = parameters;
   const queryText = JSON.stringify([log.origin, filter ?? null, since ?? null, until ?? null, order]);
   const compiled = filter === undefined ? undefined : parseFilter(filter);
   const head = log.published();
   const cursor = parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, queryText, head.size);
-  const sinceNs = cursor === undefined ? (since === undefined ? undefined : parseTime(since, nowMs)) : cursor.sinceNs;
-  const untilNs = cursor === undefined ? (until === undefined ? undefined : parseTime(until, nowMs)) : cursor.untilNs;
+  const bounds = cursor ?? boundsOf(parameters, nowMs);
   await index.idle();
   const size = cursor?.size ?? Math.min(index.size, head.size);
-  const bounds = { ...(sinceNs === undefined ? {} : { sinceNs }), ...(untilNs === undefined ? {} : { untilNs }) };
   const page = await index.search({
     order,
     limit,
     size,
-    ...bounds,
+    ...(bounds.sinceNs === undefined ? {} : { sinceNs: bounds.sinceNs }),
+    ...(bounds.untilNs === undefined ? {} : { untilNs: bounds.untilNs }),
     ...(compiled === undefined ? {} : { filter: compiled }),
     ...(cursor === undefined ? {} : { after: cursor.position }),
+    ...(signal === undefined ? {} : { signal }),
   });
-  const gaps: Gap[] = [
-    ...index.gaps(),
-    ...(page.partial === undefined ? [] : [{ kind: 'partial' as const, reason: page.partial }]),
-  ];
+  const gaps: Gap[] = [...index.gaps()];
+  if (size < head.size && cursor === undefined)
+    gaps.push({ kind: 'partial', reason: `the index is ${head.size - size} entries behind the log` });
+  if (page.partial !== undefined) gaps.push({ kind: 'partial', reason: page.partial });
+  const root = size === head.size ? head.root : await rootFromTiles(log.tiles, size);
   return {
     flows: page.flows,
-    nextCursor: page.next === undefined ? null : formatCursor({ position: page.next, size, ...bounds }, queryText),
-    asOf: { origin: log.origin, size: head.size, root: toBase64(head.root) },
+    nextCursor: page.next === undefined ? null : formatCursor({ ...bounds, position: page.next, size }, queryText),
+    asOf: { origin: log.origin, size, root: toBase64(root) },
     complete: gaps.length === 0,
     gaps,
   };

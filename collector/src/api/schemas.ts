@@ -76,10 +76,16 @@ export const ProblemSchema = Type.Object(
     detail: Type.String(),
     code: Type.String(),
     position: Type.Optional(Type.Object({ start: Type.Integer(), end: Type.Integer() })),
-    nearest: Type.Optional(Type.String()),
+    nearest: Type.Optional(Type.String({ description: 'the known name nearest to an unknown one' })),
   },
-  { description: 'RFC 9457' },
+  { description: 'RFC 9457; codes are explained in docs/errors.md' },
 );
+
+/** Answers that every route can give. */
+export const PROBLEMS = {
+  '4xx': { description: 'Refused', content: { 'application/problem+json': { schema: ProblemSchema } } },
+  '5xx': { description: 'Failed', content: { 'application/problem+json': { schema: ProblemSchema } } },
+} as const;
 
 export const LogSchema = Type.Object({
   origin: Type.String(),

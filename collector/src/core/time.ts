@@ -19,7 +19,9 @@ function invalid(text: string): MeshtrailError {
 
 /** Unix ns of an RFC 3339 text, or undefined. */
 export function parseRfc3339(text: string): bigint | undefined {
-  const match = /^(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})$/.exec(text);
+  const match = /^(\d{4}-\d{2}-\d{2})[Tt ]((?:[01]\d|2[0-3]):\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})$/.exec(
+    text,
+  );
   if (match === null) return undefined;
   const [, day = '', clock = '', fraction = '', zone = ''] = match;
   const milliseconds = Date.parse(`${day}T${clock}${zone.toUpperCase()}`);

@@ -40,25 +40,29 @@ export interface FlowQuery {
   /** Log entries to look at, from 0: an answer's pages all see the same. */
   readonly size: number;
   readonly after?: FlowPosition;
+  /** Ends the search when nobody waits for its answer any more. */
+  readonly signal?: AbortSignal;
 }
 
 export interface FlowPage {
   readonly flows: readonly FlowRecord[];
   /** Where the next page begins; undefined when there is none. */
   readonly next: FlowPosition | undefined;
-  /** Why the page is not all that could be found here: a limit was reached. */
+  /** Why the page is not all that could be found here: a limit was reached. Without `next` there is no going on behind it. */
   readonly partial: string | undefined;
 }
 
-/** A hole in a stream's batches, or records that the proxy gave up. */
+/** What an answer may lack: a hole in a stream's batches, records that the proxy gave up, a limit, an entry that cannot be read. */
 export interface Gap {
-  readonly kind: 'missing' | 'dropped' | 'partial';
+  readonly kind: 'missing' | 'dropped' | 'partial' | 'damaged';
   readonly stream?: string;
   readonly node?: string;
   /** First and last record number that is missing. */
   readonly from?: number;
   readonly to?: number;
   readonly count?: number;
+  /** The log entry that is damaged. */
+  readonly entry?: number;
   readonly reason?: string;
 }
 
@@ -66,11 +70,14 @@ export interface Gap {
 export interface FlowIndex {
   /** Log entries indexed so far. */
   readonly size: number;
+  /** Throws QUERY_OVERLOADED when too many searches wait already. */
   search(query: FlowQuery): Promise<FlowPage>;
-  /** The record at a place, or undefined. */
+  /** The record at a place, or undefined. Throws STORE_CORRUPT. */
   record(index: number, row: number): Promise<FlowRecord | undefined>;
-  /** Holes and drops of all streams indexed so far. */
+  /** Holes and drops of all streams indexed so far, and entries that could not be read. */
   gaps(): readonly Gap[];
+  /** Why the index does not follow the log at the moment. */
+  failure(): Error | undefined;
   /** Resolves when everything published until now is indexed. */
   idle(): Promise<void>;
   close(): Promise<void>;

@@ -29,6 +29,7 @@ export class Streams {
     }
     state.droppedBuffersFull = Math.max(state.droppedBuffersFull, entry.counters.droppedBuffersFull);
     state.droppedUnreadable = Math.max(state.droppedUnreadable, entry.counters.droppedUnreadable);
+    if (entry.batchNumber < state.nextBatch) return;
     state.ahead.set(entry.batchNumber, { first: entry.firstRecord, end: entry.firstRecord + entry.recordCount });
     for (let next = state.ahead.get(state.nextBatch); next !== undefined; next = state.ahead.get(state.nextBatch)) {
       state.ahead.delete(state.nextBatch);
