@@ -1,0 +1,192 @@
+// Benchmark `ingest`: records a second that one core takes over HTTP, durable and signed, beside rivals in the same rounds.
+
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Benchmark, RunInput } from '../lib/benchmark.ts';
+import { profileShares, type RunningCollector, startCollector } from '../lib/collector.ts';
+import { type Check, Notebook, type Outcome } from '../lib/figures.ts';
+import { Disturbance } from '../lib/machine.ts';
+import {
+  type Cleanup,
+  cpuNs,
+  directoryBytes,
+  diskWriteBytes,
+  MEASURED_CORE,
+  NodeChild,
+  OTHER_CORE,
+} from '../lib/processes.ts';
+import { interleave } from '../lib/rounds.ts';
+import type { ClientReply, ClientRequest } from './client.ts';
+
+const CONNECTIONS = 16;
+const ROUND_MS = 4000;
+/** Bodies prepared for a round are held in memory. */
+const BATCHES_MAX = 8000;
+const WARM_UP_BATCHES = 400;
+const PROFILE_LINES = 25;
+
+const WHAT = {
+  meshtrail:
+    'the collector with default settings: checks, record and dictionary roots, group commit read back, signed tlog-tiles log',
+  naive:
+    'Fastify, JSON bodies, a SHA-256 and a LevelDB key for each record, one synced write for each body; no log, no signature',
+  append:
+    'a floor: Fastify, one SHA-256 for each batch, appended to a file, one fdatasync for all that wait; no check, no log, no index',
+} as const;
+type Name = keyof typeof WHAT;
+const NAMES = Object.keys(WHAT) as Name[];
+
+interface Target {
+  readonly pid: number;
+  readonly dir: string;
+  readonly request: Pick<ClientRequest, 'kind' | 'port' | 'path'>;
+  records: number;
+  batches: number;
+  perRound: number;
+  stop(): Promise<void>;
+}
+
+async function startRival(name: 'naive' | 'append', workDir: string): Promise<Target> {
+  const portFile = join(workDir, `${name}.port`);
+  const dir = join(workDir, name);
+  const child = new NodeChild({
+    args: [fileURLToPath(new URL('rival.ts', import.meta.url)), name, dir, portFile],
+    core: MEASURED_CORE,
+    logFile: join(workDir, `${name}.log`),
+  });
+  while (!existsSync(portFile)) {
+    if (child.hasEnded) throw new Error(`${name} did not start:\n${child.logTail()}`);
+    await sleep(20);
+  }
+  const port = Number(readFileSync(portFile, 'utf8'));
+  const request =
+    name === 'naive'
+      ? ({ kind: 'json', port, path: '/records' } as const)
+      : ({ kind: 'batch', port, path: '/v1/batches' } as const);
+  return { pid: child.pid, dir, request, records: 0, batches: 0, perRound: 0, stop: () => child.stop() };
+}
+
+interface Field {
+  readonly client: NodeChild;
+  readonly targets: Readonly<Record<Name, Target>>;
+  readonly collector: RunningCollector;
+}
+
+async function start(cleanup: Cleanup, workDir: string, profileDir: string | undefined): Promise<Field> {
+  const client = new NodeChild({
+    args: [fileURLToPath(new URL('client.ts', import.meta.url))],
+    core: OTHER_CORE,
+    logFile: join(workDir, 'client.log'),
+  });
+  cleanup.add(() => client.stop());
+  const collector = await startCollector({ workDir, core: MEASURED_CORE, profileDir });
+  const { pid, dir, ingestPort } = collector;
+  const request = { kind: 'batch', port: ingestPort, path: '/v1/batches' } as const;
+  const meshtrail = { pid, dir, request, records: 0, batches: 0, perRound: 0, stop: () => collector.stop() };
+  cleanup.add(() => meshtrail.stop());
+  const naive = await startRival('naive', workDir);
+  cleanup.add(() => naive.stop());
+  const append = await startRival('append', workDir);
+  cleanup.add(() => append.stop());
+  return { client, collector, targets: { meshtrail, naive, append } };
+}
+
+async function send(client: NodeChild, target: Target, batches: number): Promise<ClientReply> {
+  const reply = await client.ask<ClientReply>({ ...target.request, batches, connections: CONNECTIONS });
+  target.records += reply.records;
+  target.batches += reply.batches;
+  return reply;
+}
+
+/** Enough bodies to fill a round at the rate of the warm-up. */
+async function warmUp(client: NodeChild, target: Target, isSmall: boolean): Promise<void> {
+  const { batches, elapsedMs } = await send(client, target, isSmall ? 32 : WARM_UP_BATCHES);
+  target.perRound = isSmall ? 48 : Math.min(BATCHES_MAX, Math.ceil((batches * ROUND_MS) / elapsedMs));
+}
+
+async function round(client: NodeChild, name: Name, target: Target, notebook: Notebook): Promise<void> {
+  const disturbance = new Disturbance([client.pid, target.pid]);
+  const [cpuBefore, writtenBefore, clientBefore] = [cpuNs(target.pid), diskWriteBytes(target.pid), cpuNs(client.pid)];
+  const sent = await send(client, target, target.perRound);
+  const [cpu, written] = [cpuNs(target.pid) - cpuBefore, diskWriteBytes(target.pid) - writtenBefore];
+  const { foreignCores, stealCores } = disturbance.end();
+  const seconds = sent.elapsedMs / 1000;
+  const note = (figure: string, unit: string, value: number): void => notebook.note(name, figure, unit, value);
+  note('recordsPerSecond', 'records/s', sent.records / seconds);
+  note('batchesPerSecond', 'batches/s', sent.batches / seconds);
+  note('cpuPerBatchUs', 'us', cpu / 1000 / sent.batches);
+  note('cpuPerRecordUs', 'us', cpu / 1000 / sent.records);
+  note('coresUsed', 'cores', cpu / 1e6 / sent.elapsedMs);
+  note('clientCores', 'cores', (cpuNs(client.pid) - clientBefore) / 1e6 / sent.elapsedMs);
+  note('ackP50Ms', 'ms', sent.ackMsP50);
+  note('ackP99Ms', 'ms', sent.ackMsP99);
+  note('wireBytesPerRecord', 'bytes', sent.bodyBytes / sent.records);
+  note('writtenBytesPerRecord', 'bytes', written / sent.records);
+  note('foreignCores', 'cores', foreignCores);
+  note('stealCores', 'cores', stealCores);
+}
+
+async function verify({ collector, targets }: Field): Promise<Check[]> {
+  const { meshtrail } = targets;
+  const size = await collector.waitForPublished(meshtrail.batches);
+  const headers = await collector.batches();
+  const records = headers.reduce((sum, { recordCount }) => sum + recordCount, 0);
+  return [
+    {
+      what: `the signed checkpoint (size ${size}) covers all ${meshtrail.batches} acknowledged batches`,
+      ok: size >= meshtrail.batches && headers.length === meshtrail.batches,
+    },
+    {
+      what: `the log's headers count ${records} records, and ${meshtrail.records} were acknowledged`,
+      ok: records === meshtrail.records,
+    },
+  ];
+}
+
+async function run({ rounds, isSmall, isProfiled, cleanup, progress }: RunInput): Promise<Outcome> {
+  const workDir = cleanup.directory();
+  const profileDir = isProfiled ? join(workDir, 'profile') : undefined;
+  if (profileDir !== undefined) mkdirSync(profileDir);
+  const field = await start(cleanup, workDir, profileDir);
+  const notebook = new Notebook();
+  for (const name of NAMES) {
+    progress(`warm-up: ${name}`);
+    await warmUp(field.client, field.targets[name], isSmall);
+  }
+  await interleave(
+    NAMES,
+    rounds,
+    progress,
+    async (name) => await round(field.client, name as Name, field.targets[name as Name], notebook),
+  );
+  progress('checking that everything acknowledged is signed');
+  const checks = await verify(field);
+  for (const name of NAMES) {
+    const { dir, records, stop } = field.targets[name];
+    await stop();
+    notebook.note(name, 'diskBytesPerRecord', 'bytes', directoryBytes(dir) / records);
+  }
+  const profile = profileDir === undefined ? [] : profileShares(profileDir, PROFILE_LINES);
+  return {
+    settings: { connections: CONNECTIONS, roundMs: ROUND_MS, recordsSent: field.targets.meshtrail.records },
+    subjects: NAMES.map((name) => notebook.subject(name, WHAT[name])),
+    ratios: [
+      notebook.ratio('recordsPerSecond', 'meshtrail', 'naive'),
+      notebook.ratio('recordsPerSecond', 'meshtrail', 'append'),
+      notebook.ratio('cpuPerRecordUs', 'meshtrail', 'naive'),
+      notebook.ratio('cpuPerRecordUs', 'meshtrail', 'append'),
+    ],
+    checks,
+    notes: profile.map(({ place, share }) => `profile ${(100 * share).toFixed(1).padStart(5)} %  ${place}`),
+  };
+}
+
+export const ingest: Benchmark = {
+  name: 'ingest',
+  summary:
+    'Records a second that one core takes over HTTP, durable and signed; a naive collector and a bare append in the same rounds.',
+  roundsDefault: 7,
+  run,
+};

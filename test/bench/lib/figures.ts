@@ -1,0 +1,140 @@
+// Figures of a benchmark: values by round, their median and spread, ratios within a round, and the table and JSON that show them.
+
+export interface Spread {
+  readonly unit: string;
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+  /** One for each round, in the order of the rounds. */
+  readonly values: readonly number[];
+}
+
+export interface Subject {
+  readonly name: string;
+  /** What it is and does, in one line. */
+  readonly what: string;
+  readonly figures: Readonly<Record<string, Spread>>;
+}
+
+/** One subject's figure divided by another's of the same round. */
+export interface Ratio extends Spread {
+  readonly figure: string;
+  readonly of: string;
+  readonly to: string;
+}
+
+/** Something that had to be true for the figures to mean anything. */
+export interface Check {
+  readonly what: string;
+  readonly ok: boolean;
+}
+
+export interface Outcome {
+  readonly settings: Readonly<Record<string, string | number>>;
+  readonly subjects: readonly Subject[];
+  readonly ratios: readonly Ratio[];
+  readonly checks: readonly Check[];
+  readonly notes: readonly string[];
+}
+
+/** Median of numbers: of an even count the mean of the middle two. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length === 0) return Number.NaN;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] as number)
+    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
+
+/** The value that a share of the values does not exceed. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
+}
+
+export function spread(unit: string, values: readonly number[]): Spread {
+  return { unit, median: median(values), min: Math.min(...values), max: Math.max(...values), values: [...values] };
+}
+
+/** Collects what the rounds measure, by subject and figure. */
+export class Notebook {
+  private readonly values = new Map<string, Map<string, { readonly unit: string; readonly values: number[] }>>();
+
+  note(subject: string, figure: string, unit: string, value: number): void {
+    const figures = this.values.get(subject) ?? new Map<string, { unit: string; values: number[] }>();
+    this.values.set(subject, figures);
+    const known = figures.get(figure) ?? { unit, values: [] };
+    figures.set(figure, known);
+    known.values.push(value);
+  }
+
+  valuesOf(subject: string, figure: string): readonly number[] {
+    return this.values.get(subject)?.get(figure)?.values ?? [];
+  }
+
+  subject(name: string, what: string): Subject {
+    const figures = [...(this.values.get(name) ?? [])];
+    return {
+      name,
+      what,
+      figures: Object.fromEntries(figures.map(([figure, { unit, values }]) => [figure, spread(unit, values)])),
+    };
+  }
+
+  /** Ratio of two subjects, round by round: what disturbs a whole round disturbs both. */
+  ratio(figure: string, of: string, to: string): Ratio {
+    const below = this.valuesOf(to, figure);
+    const values = this.valuesOf(of, figure).map((value, round) => value / (below[round] ?? Number.NaN));
+    return { figure, of, to, ...spread('x', values) };
+  }
+}
+
+/** A number as people read it: three or four digits that mean something. */
+export function shown(value: number): string {
+  if (!Number.isFinite(value)) return '-';
+  const size = Math.abs(value);
+  if (size >= 1000) return Math.round(value).toLocaleString('en-US');
+  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
+}
+
+const spreadText = ({ median: middle, min, max, values }: Spread): string =>
+  values.length > 1 ? `${shown(middle)} [${shown(min)}..${shown(max)}]` : shown(middle);
+
+/** Rows of cells as aligned text; the first row is the head. */
+export function aligned(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** The tables of an outcome: a row for each figure, a column for each subject; then ratios, checks and notes. */
+export function report({ subjects, ratios, checks, notes }: Outcome): string {
+  const names = [...new Set(subjects.flatMap(({ figures }) => Object.keys(figures)))];
+  const rows = names.map((name) => {
+    const unit = subjects.map(({ figures }) => figures[name]?.unit).find((text) => text !== undefined);
+    return [
+      `${name} (${unit})`,
+      ...subjects.map(({ figures }) => {
+        const figure = figures[name];
+        return figure === undefined ? '' : spreadText(figure);
+      }),
+    ];
+  });
+  const ratioRows = ratios.map((ratio) => [`${ratio.figure}: ${ratio.of} / ${ratio.to}`, `x${spreadText(ratio)}`]);
+  return [
+    ...subjects.map(({ name, what }) => `${name}: ${what}`),
+    '',
+    aligned([['median [min..max] of the rounds', ...subjects.map(({ name }) => name)], ...rows]),
+    ...(ratioRows.length === 0 ? [] : ['', aligned([['ratio', 'median [min..max]'], ...ratioRows])]),
+    '',
+    ...checks.map(({ what, ok }) => `${ok ? 'ok  ' : 'FAIL'}  ${what}`),
+    ...notes.map((text) => `note  ${text}`),
+  ].join('\n');
+}
