@@ -18,12 +18,13 @@ const USAGE = 2;
 
 function list(): string {
   return [
-    'usage: npm run bench -- NAME [--json FILE] [--rounds N] [--profile] [--small]',
+    'usage: npm run bench -- NAME [--json FILE] [--rounds N] [--only A,B] [--profile] [--small]',
     '',
     ...BENCHMARKS.map(({ name, summary }) => `  ${name.padEnd(8)}${summary}`),
     '',
     '  --json FILE   also write everything, every round included, as JSON',
     '  --rounds N    rounds instead of the default',
+    '  --only A,B    only these subjects',
     '  --profile     add a CPU profile of the collector (it costs some speed)',
     '  --small       tiny rounds: shows that it works, not how fast',
     '',
@@ -44,6 +45,7 @@ function commit(): string {
 interface Options {
   readonly json?: string;
   readonly rounds?: string;
+  readonly only?: string;
   readonly profile?: boolean;
   readonly small?: boolean;
 }
@@ -56,6 +58,7 @@ async function runOne(benchmark: Benchmark, options: Options, cleanup: Cleanup):
     rounds,
     isSmall: options.small === true,
     isProfiled: options.profile === true,
+    only: options.only?.split(',') ?? [],
     cleanup,
     progress: (text) => process.stderr.write(`${benchmark.name}: ${text}\n`),
   });
@@ -88,6 +91,7 @@ async function main(args: readonly string[]): Promise<number> {
     options: {
       json: { type: 'string' },
       rounds: { type: 'string' },
+      only: { type: 'string' },
       profile: { type: 'boolean' },
       small: { type: 'boolean' },
     },

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { constants, createZstdCompress } from 'node:zlib';
 import type { RowFacts } from '../../../collector/src/core/codec/encode.ts';
 import { random, randomRow } from '../../support/facts.ts';
-import type { Benchmark, RunInput } from '../lib/benchmark.ts';
+import { type Benchmark, chosen, type RunInput } from '../lib/benchmark.ts';
 import { startCollector } from '../lib/collector.ts';
 import { type Check, Notebook, type Outcome } from '../lib/figures.ts';
 import { directoryBytes, OTHER_CORE } from '../lib/processes.ts';
@@ -147,7 +147,7 @@ async function weigh(name: MixName, records: number, input: RunInput, notebook: 
 }
 
 async function run(input: RunInput): Promise<Outcome> {
-  const names = Object.keys(MIXES) as MixName[];
+  const names = chosen(Object.keys(MIXES) as MixName[], input.only);
   const notebook = new Notebook();
   const checks: Check[] = [];
   for (let round = 0; round < input.rounds; round++) {

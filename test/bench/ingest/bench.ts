@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Benchmark, RunInput } from '../lib/benchmark.ts';
+import { type Benchmark, chosen, type RunInput } from '../lib/benchmark.ts';
 import { profileShares, type RunningCollector, startCollector } from '../lib/collector.ts';
 import { type Check, Notebook, type Outcome } from '../lib/figures.ts';
 import { Disturbance } from '../lib/machine.ts';
@@ -145,25 +145,26 @@ async function verify({ collector, targets }: Field): Promise<Check[]> {
   ];
 }
 
-async function run({ rounds, isSmall, isProfiled, cleanup, progress }: RunInput): Promise<Outcome> {
+async function run({ rounds, isSmall, isProfiled, only, cleanup, progress }: RunInput): Promise<Outcome> {
   const workDir = cleanup.directory();
   const profileDir = isProfiled ? join(workDir, 'profile') : undefined;
   if (profileDir !== undefined) mkdirSync(profileDir);
   const field = await start(cleanup, workDir, profileDir);
   const notebook = new Notebook();
-  for (const name of NAMES) {
+  const names = chosen(NAMES, only);
+  for (const name of names) {
     progress(`warm-up: ${name}`);
     await warmUp(field.client, field.targets[name], isSmall);
   }
   await interleave(
-    NAMES,
+    names,
     rounds,
     progress,
     async (name) => await round(field.client, name as Name, field.targets[name as Name], notebook),
   );
   progress('checking that everything acknowledged is signed');
   const checks = await verify(field);
-  for (const name of NAMES) {
+  for (const name of names) {
     const { dir, records, stop } = field.targets[name];
     await stop();
     notebook.note(name, 'diskBytesPerRecord', 'bytes', directoryBytes(dir) / records);
@@ -171,13 +172,10 @@ async function run({ rounds, isSmall, isProfiled, cleanup, progress }: RunInput)
   const profile = profileDir === undefined ? [] : profileShares(profileDir, PROFILE_LINES);
   return {
     settings: { connections: CONNECTIONS, roundMs: ROUND_MS, recordsSent: field.targets.meshtrail.records },
-    subjects: NAMES.map((name) => notebook.subject(name, WHAT[name])),
-    ratios: [
-      notebook.ratio('recordsPerSecond', 'meshtrail', 'naive'),
-      notebook.ratio('recordsPerSecond', 'meshtrail', 'append'),
-      notebook.ratio('cpuPerRecordUs', 'meshtrail', 'naive'),
-      notebook.ratio('cpuPerRecordUs', 'meshtrail', 'append'),
-    ],
+    subjects: names.map((name) => notebook.subject(name, WHAT[name])),
+    ratios: ['recordsPerSecond', 'cpuPerRecordUs'].flatMap((figure) =>
+      notebook.ratios(figure, ['meshtrail'], ['naive', 'append']),
+    ),
     checks,
     notes: profile.map(({ place, share }) => `profile ${(100 * share).toFixed(1).padStart(5)} %  ${place}`),
   };

@@ -82,8 +82,14 @@ export class Notebook {
     };
   }
 
+  /** Ratios of each subject to each other one, where both were measured. */
+  ratios(figure: string, of: readonly string[], to: readonly string[]): Ratio[] {
+    const isThere = (subject: string): boolean => this.valuesOf(subject, figure).length > 0;
+    return of.filter(isThere).flatMap((one) => to.filter(isThere).map((other) => this.ratio(figure, one, other)));
+  }
+
   /** Ratio of two subjects, round by round: what disturbs a whole round disturbs both. */
-  ratio(figure: string, of: string, to: string): Ratio {
+  private ratio(figure: string, of: string, to: string): Ratio {
     const below = this.valuesOf(to, figure);
     const values = this.valuesOf(of, figure).map((value, round) => value / (below[round] ?? Number.NaN));
     return { figure, of, to, ...spread('x', values) };
