@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { apiApp } from './api/app.ts';
-import { addressOf, type Config } from './config.ts';
+import { addressOf, type Config, OPTIONS } from './config.ts';
 import { MeshtrailError } from './core/error.ts';
 import {
   ed25519Signer,
@@ -32,6 +32,7 @@ import { openLevelZones } from './store/level-zones.ts';
 const DIRECTORY_FORMAT = 'meshtrail/directory/v1';
 /** Requests that are under way when the collector stops get this long. */
 const CLOSE_GRACE_MS = 5000;
+const SEGMENT_ENTRIES_MIN = OPTIONS.segment_entries_min.default;
 
 /** A running collector. */
 export interface Collector {
@@ -307,20 +308,36 @@ export function removeFile(file: string): void {
   rmSync(file, { force: true });
 }
 
-/** Checks a collector's directory while no collector runs on it. Throws STORE_LOCKED, STORE_FOREIGN, KEY_MISSING. */
+/** Checks a collector's directory while no collector runs on it. Throws STORE_LOCKED, STORE_FOREIGN, KEY_MISSING, PREREQUISITE_MISSING. */
 export async function fsckDirectory(
   dir: string,
   lastSignedDir: string,
   vkey: string | undefined,
   progress: (done: number, all: number) => void,
 ): Promise<FsckReport> {
-  readDirectory(dir);
+  if (!existsSync(dir))
+    throw new MeshtrailError('PREREQUISITE_MISSING', `There is no directory ${dir}: nothing was checked.`);
+  const { format, origin } = readDirectory(dir);
   const verifier: Verifier = parseVkey(vkey ?? readVkey(dir));
-  const stores = await openStores(dir, lastSignedDir, 16_384);
+  if (format !== DIRECTORY_FORMAT || origin !== verifier.name)
+    throw new MeshtrailError(
+      'STORE_FOREIGN',
+      `${join(dir, 'meshtrail.json')} names the log ${JSON.stringify(origin)} (${JSON.stringify(format)}), and the key is of ${JSON.stringify(verifier.name)}.`,
+    );
+  const parts = [
+    join(dir, 'segments'),
+    join(dir, 'tree'),
+    lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir,
+  ];
+  // LevelDB would make what is missing, and a check changes nothing.
+  const missing = parts.find((part) => !existsSync(part));
+  if (missing !== undefined)
+    throw new MeshtrailError('STORE_CORRUPT', `${missing} is missing: the directory is not whole.`);
+  const stores = await openStores(dir, lastSignedDir, SEGMENT_ENTRIES_MIN);
   try {
     return await fsck({ ...stores, verifier, progress });
   } finally {
-    for (const store of Object.values(stores)) await store.close();
+    await closeAll(Object.values(stores));
   }
 }
 

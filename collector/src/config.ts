@@ -36,6 +36,11 @@ export const OPTIONS = {
     help: 'HOST:PORT of queries and the log; port 0 takes a free one.',
   },
   ingest: { type: 'address', default: '127.0.0.1:4601', help: 'HOST:PORT that proxies send batches to.' },
+  grpc: {
+    type: 'address',
+    default: '127.0.0.1:4602',
+    help: 'HOST:PORT of sensors over gRPC. This version has none: the option is accepted, and nothing listens there.',
+  },
   ready_file: { type: 'path', default: '', help: 'Written in one piece when all listeners answer.' },
   last_signed_dir: {
     type: 'path',
@@ -129,9 +134,9 @@ function integerOf(name: string, raw: unknown, option: IntegerOption): number {
   return value;
 }
 
-/** Splits `HOST:PORT`; an IPv6 host stands in brackets. Throws CONFIG_INVALID. */
+/** Splits `HOST:PORT`; an IPv6 host stands in brackets. `http://` in front is taken too, since MESHTRAIL_API also names the API to clients. Throws CONFIG_INVALID. */
 export function addressOf(name: string, text: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(text);
+  const match = /^(?:http:\/\/)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})\/?$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) throw invalid(name, text, 'HOST:PORT, such as 127.0.0.1:4600 or [::1]:0');
   return { host: match[1] ?? match[2] ?? '', port };

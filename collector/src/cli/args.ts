@@ -55,24 +55,54 @@ export const OUTPUT_OPTION: OptionSpec = {
   choices: ['table', 'json', 'ndjson', 'csv'],
 };
 
+const JSON_OPTION: OptionSpec = { type: 'boolean', help: 'The same as -o json.' };
+
+/** The options of a verb and those that come with them. */
+function optionsOf(verb: Verb): Readonly<Record<string, OptionSpec>> {
+  return {
+    ...verb.options,
+    ...(verb.options['output'] === undefined ? {} : { json: JSON_OPTION }),
+    help: { type: 'boolean', short: 'h', help: 'This text.' },
+  };
+}
+
+/** The accepted name nearest to another, when it is near enough to be what was meant. */
+export function nearestName(name: string, known: readonly string[]): string | undefined {
+  const near = known.filter((candidate) => candidate.startsWith(name) || name.startsWith(candidate));
+  return near[0] ?? known.find((candidate) => isOneSlipAway(name, candidate));
+}
+
+/** Whether two words differ in one letter that is missing, too many, another one, or swapped with its neighbour. */
+function isOneSlipAway(a: string, b: string): boolean {
+  let from = 0;
+  while (from < a.length && from < b.length && a[from] === b[from]) from++;
+  const [restA, restB] = [a.slice(from), b.slice(from)];
+  return (
+    restA.slice(1) === restB.slice(1) ||
+    restA.slice(1) === restB ||
+    restA === restB.slice(1) ||
+    (restA[0] === restB[1] && restA[1] === restB[0] && restA.slice(2) === restB.slice(2))
+  );
+}
+
 /** Parses a verb's arguments. Throws USAGE, with the verb's name and what is accepted. */
 export function parseVerb(name: string, verb: Verb, args: readonly string[]): VerbInput | 'help' {
+  const specs = optionsOf(verb);
   let parsed: { values: Record<string, string | boolean | undefined>; positionals: string[] };
   try {
     parsed = parseArgs({
-      args: [...args],
+      args: joinTimes(args, specs),
       options: Object.fromEntries(
-        [...Object.entries(verb.options), ['help', { type: 'boolean', short: 'h' }] as const].map(([key, o]) => [
+        Object.entries(specs).map(([key, { type, short }]) => [
           key,
-          { type: o.type, ...(o.short === undefined ? {} : { short: o.short }) },
+          { type, ...(short === undefined ? {} : { short }) },
         ]),
       ),
       allowPositionals: true,
       strict: true,
     }) as typeof parsed;
   } catch (cause) {
-    const reason = (cause as Error).message.split('. ')[0];
-    throw new MeshtrailError('USAGE', `${reason}. See \`meshtrail ${name} --help\`.`, { cause });
+    throw usageError(name, specs, cause as Error);
   }
   if (parsed.values['help'] === true) return 'help';
   const count = parsed.positionals.length;
@@ -92,12 +122,40 @@ export function parseVerb(name: string, verb: Verb, args: readonly string[]): Ve
       );
     }
   }
+  if (parsed.values['json'] === true) {
+    const { output = 'json' } = parsed.values;
+    if (output !== 'json')
+      throw new MeshtrailError('USAGE', `--json and --output ${output} ask for different formats.`);
+    parsed.values['output'] = output;
+  }
   return { options: parsed.values, positionals: parsed.positionals };
+}
+
+/** Joins `--since -15m` to `--since=-15m`: parseArgs takes every dash for an option, and a time in the past begins with one. */
+function joinTimes(args: readonly string[], specs: Readonly<Record<string, OptionSpec>>): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const before = joined.at(-1) ?? '';
+    const isValue = /^-\d/.test(arg) && specs[before.slice(2)]?.type === 'string' && before.startsWith('--');
+    if (isValue) joined[joined.length - 1] = `${before}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
+}
+
+function usageError(name: string, specs: Readonly<Record<string, OptionSpec>>, cause: Error): MeshtrailError {
+  const reason = cause.message.split('. ')[0];
+  const unknown = /^Unknown option '--([^']+)'/.exec(cause.message)?.[1];
+  const nearest = unknown === undefined ? undefined : nearestName(unknown, Object.keys(specs));
+  const hint = nearest === undefined ? '' : `; did you mean --${nearest}?`;
+  return new MeshtrailError('USAGE', `${reason}${hint === '' ? '.' : hint} See \`meshtrail ${name} --help\`.`, {
+    cause,
+  });
 }
 
 /** Help text of a verb. */
 export function verbHelp(name: string, verb: Verb): string {
-  const rows = Object.entries(verb.options).map(([key, o]) => {
+  const rows = Object.entries(optionsOf(verb)).map(([key, o]) => {
     const flag = `${o.short === undefined ? '    ' : `-${o.short}, `}--${key}${o.value === undefined ? '' : ` ${o.value}`}`;
     return [flag, o.help + (o.default === undefined || o.default === '' ? '' : ` Default: ${o.default}.`)] as const;
   });

@@ -6,41 +6,53 @@ import { textOption, type VerbInput } from './args.ts';
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const REQUEST_TIMEOUT_MS = 30_000;
 
-/** The API's address: `--api`, `MESHTRAIL_API`, else the default. Throws USAGE on something that is not an http URL. */
+const HOST_AND_PORT = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/;
+
+/** The API's address: `--api`, `MESHTRAIL_API`, else the default. HOST:PORT, as `serve` takes it, is understood too. Throws USAGE. */
 export function apiOf(input: VerbInput): URL {
   const given = textOption(input, 'api') ?? process.env['MESHTRAIL_API'] ?? 'http://127.0.0.1:4600';
-  if (!URL.canParse(given) || !/^https?:$/.test(new URL(given).protocol)) {
+  const text = HOST_AND_PORT.test(given) ? `http://${given}` : given;
+  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
     throw new MeshtrailError(
       'USAGE',
       `The API address is ${JSON.stringify(given)}; it must be a URL such as http://127.0.0.1:4600.`,
     );
   }
-  return new URL(given);
+  return new URL(text);
 }
 
 interface Problem {
   readonly code?: unknown;
   readonly detail?: unknown;
   readonly title?: unknown;
-  readonly position?: { readonly start?: unknown };
-  readonly nearest?: unknown;
+  readonly position?: { readonly start?: unknown; readonly end?: unknown };
 }
 
 function errorOf(status: number, text: string, url: URL): MeshtrailError {
-  let problem: Problem = {};
+  const { code, detail, position } = problemIn(text);
+  if (typeof code !== 'string' || !Object.hasOwn(ERROR_CODES, code)) return notACollector(url, `status ${status}`);
+  const { start, end } = position ?? {};
+  return new MeshtrailError(
+    code as ErrorCode,
+    String(detail),
+    typeof start === 'number' && typeof end === 'number' ? { position: { start, end } } : {},
+  );
+}
+
+function problemIn(text: string): Problem {
   try {
-    problem = JSON.parse(text) as Problem;
+    return (JSON.parse(text) as Problem | null) ?? {};
   } catch {
-    return new MeshtrailError(
-      'COLLECTOR_UNREACHABLE',
-      `${url.origin} answered ${status} with something that is not from a Meshtrail collector.`,
-    );
+    return {};
   }
-  const code =
-    typeof problem.code === 'string' && Object.hasOwn(ERROR_CODES, problem.code)
-      ? (problem.code as ErrorCode)
-      : 'INTERNAL';
-  return new MeshtrailError(code, String(problem.detail ?? problem.title ?? `The collector answered ${status}.`));
+}
+
+/** Something answered, and it is no Meshtrail collector, or one that this command does not understand. */
+export function notACollector(url: URL, what: string): MeshtrailError {
+  return new MeshtrailError(
+    'COLLECTOR_UNREACHABLE',
+    `${url.origin} answered, but not as a Meshtrail collector does (${what}). Is --api the API, and not the ingest listener?`,
+  );
 }
 
 /** Asks the API and returns the text of a 2xx answer. Throws the API's own code, or COLLECTOR_UNREACHABLE. */
@@ -49,7 +61,8 @@ export async function ask(
   path: string,
   parameters: Readonly<Record<string, string | undefined>> = {},
 ): Promise<string> {
-  const url = new URL(path, api);
+  // The API may stand behind a path of a proxy.
+  const url = new URL(`${api.pathname.replace(/\/$/, '')}${path}`, api);
   for (const [name, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(name, value);
   let response: Response;
   let text: string;
@@ -70,21 +83,32 @@ export async function ask(
 }
 
 async function textOf(response: Response): Promise<string> {
-  if (Number(response.headers.get('content-length') ?? 0) > ANSWER_BYTES_MAX)
-    throw new Error(`the answer is over ${ANSWER_BYTES_MAX} bytes`);
-  return await response.text();
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of response.body ?? []) {
+    bytes += part.length;
+    if (bytes > ANSWER_BYTES_MAX) throw new Error(`the answer is over ${ANSWER_BYTES_MAX} bytes`);
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString('utf8');
 }
 
-/** Asks the API for JSON. */
-export async function askJson<T>(
+/** Asks the API for a JSON object that has the named members. */
+export async function askJson<T extends object>(
   api: URL,
   path: string,
+  members: readonly (keyof T & string)[],
   parameters: Readonly<Record<string, string | undefined>> = {},
 ): Promise<T> {
   const text = await ask(api, path, parameters);
+  let answer: unknown;
   try {
-    return JSON.parse(text) as T;
-  } catch (cause) {
-    throw new MeshtrailError('COLLECTOR_UNREACHABLE', `${api.origin}${path} did not answer with JSON.`, { cause });
+    answer = JSON.parse(text);
+  } catch {
+    throw notACollector(api, 'no JSON');
   }
+  const isObject = typeof answer === 'object' && answer !== null;
+  const missing = members.find((name) => !isObject || !Object.hasOwn(answer as object, name));
+  if (!isObject || missing !== undefined) throw notACollector(api, `no ${missing ?? 'object'} in its answer`);
+  return answer as T;
 }

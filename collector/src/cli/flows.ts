@@ -1,77 +1,83 @@
 // `meshtrail flows`: recorded exchanges by filter and time.
 
-import type { FlowRecord, Peer } from '../core/record.ts';
+import { MeshtrailError } from '../core/error.ts';
+import type { FlowRecord } from '../core/record.ts';
 import { API_OPTION, OUTPUT_OPTION, textOption, type Verb, type VerbInput } from './args.ts';
 import { apiOf, askJson } from './client.ts';
-import { type Column, type Format, note, printRows, styledVerdict } from './output.ts';
+import { FLOW_COLUMNS, FLOW_NAMES } from './flow-table.ts';
+import { csv, type Format, isUnread, json, note, print, printRows, visible } from './output.ts';
+
+const ALL_PAGE_LIMIT = '1000';
+
+interface Gap {
+  readonly kind: string;
+}
 
 /** What `GET /v1/flows` answers. */
 export interface FlowsAnswer {
   readonly flows: readonly FlowRecord[];
-  readonly nextCursor?: string | null;
+  readonly nextCursor: string | null;
   readonly asOf: { readonly origin: string; readonly size: number; readonly root: string };
   readonly complete: boolean;
-  readonly gaps: readonly object[];
+  readonly gaps: readonly Gap[];
 }
-
-/** The shortest name that still tells who it was: service account, workload, or address. */
-function nameOf(peer: Peer): string | undefined {
-  if (peer.service_account !== undefined)
-    return peer.namespace === undefined ? peer.service_account : `${peer.service_account}.${peer.namespace}`;
-  return peer.workload ?? peer.principal ?? peer.address;
-}
-
-function milliseconds(duration: string | undefined): string | undefined {
-  if (duration === undefined) return undefined;
-  const ms = Number.parseFloat(duration) * 1000;
-  return ms < 10 ? `${ms.toFixed(2)}ms` : `${ms.toFixed(0)}ms`;
-}
-
-export const FLOW_COLUMNS: readonly Column<FlowRecord>[] = [
-  { title: 'ID', of: (r) => r.id },
-  { title: 'TIME (UTC)', of: (r) => `${r.time.slice(0, 10)} ${r.time.slice(11, 23)}` },
-  { title: 'VERDICT', of: (r) => r.verdict, style: styledVerdict },
-  { title: 'REPORTER', of: (r) => r.reporter },
-  { title: 'SOURCE', of: (r) => nameOf(r.source), isElastic: true },
-  { title: 'DESTINATION', of: (r) => nameOf(r.destination) ?? r.upstream.cluster ?? r.request.host, isElastic: true },
-  { title: 'METHOD', of: (r) => r.request.method },
-  { title: 'PATH', of: (r) => r.request.path, isElastic: true },
-  { title: 'CODE', of: (r) => r.response.code?.toString(), alignsRight: true },
-  { title: 'TOOK', of: (r) => milliseconds(r.duration), alignsRight: true },
-  { title: 'POLICY', of: (r) => r.policy, isElastic: true },
-];
 
 /** Says on stderr what an answer stands on; returns the exit code: 1 when something is missing. */
-export function noteAnswer(answer: FlowsAnswer): number {
-  const { asOf, complete, gaps, nextCursor, flows } = answer;
+function noteAnswer({ asOf, complete, gaps, nextCursor }: FlowsAnswer, count: number): number {
   note(
-    `${flows.length} record${flows.length === 1 ? '' : 's'}, as of ${asOf.origin} size ${asOf.size}${complete ? '' : '; INCOMPLETE:'}`,
+    `${count} record${count === 1 ? '' : 's'}, as of ${visible(asOf.origin)} size ${asOf.size}${complete ? '' : '; INCOMPLETE:'}`,
   );
-  if (!complete) for (const gap of gaps) note(`  ${JSON.stringify(gap)}`);
-  if (nextCursor !== undefined && nextCursor !== null)
-    note(`more: add --cursor ${nextCursor}, or --all for every page`);
+  if (!complete) for (const gap of gaps) note(`  ${json(gap)}`);
+  if (nextCursor !== null) note(`more: add --cursor ${visible(nextCursor)}, or --all for every page`);
   return complete ? 0 : 1;
 }
 
-async function pages(input: VerbInput): Promise<FlowsAnswer> {
-  const api = apiOf(input);
-  const parameters = Object.fromEntries(
+function parametersOf(input: VerbInput): Record<string, string | undefined> {
+  return Object.fromEntries(
     ['filter', 'since', 'until', 'limit', 'cursor', 'order'].map((name) => [name, textOption(input, name)]),
   );
-  if (input.options['all'] !== true) return await askJson<FlowsAnswer>(api, '/v1/flows', parameters);
-  let answer = await askJson<FlowsAnswer>(api, '/v1/flows', { ...parameters, limit: parameters['limit'] ?? '1000' });
-  const flows = [...answer.flows];
-  let isComplete = answer.complete;
-  while (answer.nextCursor !== undefined && answer.nextCursor !== null) {
-    answer = await askJson<FlowsAnswer>(api, '/v1/flows', {
-      ...parameters,
-      limit: parameters['limit'] ?? '1000',
-      cursor: answer.nextCursor,
-    });
-    flows.push(...answer.flows);
-    isComplete &&= answer.complete;
+}
+
+async function page(api: URL, parameters: Readonly<Record<string, string | undefined>>): Promise<FlowsAnswer> {
+  const members = ['flows', 'nextCursor', 'asOf', 'complete', 'gaps'] as const;
+  return await askJson<FlowsAnswer>(api, '/v1/flows', members, parameters);
+}
+
+/** Asks for page after page. A limit that ended one page is no gap when the next page went on from there. */
+async function everyPage(input: VerbInput, take: (flows: readonly FlowRecord[]) => void): Promise<FlowsAnswer> {
+  const api = apiOf(input);
+  const parameters = parametersOf(input);
+  const limit = parameters['limit'] ?? ALL_PAGE_LIMIT;
+  let answer = await page(api, { ...parameters, limit });
+  take(answer.flows);
+  while (answer.nextCursor !== null && !isUnread()) {
+    answer = await page(api, { ...parameters, limit, cursor: answer.nextCursor });
+    take(answer.flows);
   }
-  return { ...answer, flows, complete: isComplete };
+  return answer;
+}
+
+async function printAll(input: VerbInput, format: Format): Promise<number> {
+  const kept: FlowRecord[] = [];
+  let count = 0;
+  const last = await everyPage(input, (flows) => {
+    if (format === 'ndjson' && flows.length > 0) print(flows.map((record) => json(record)).join('\n'));
+    else if (format === 'csv' && (count === 0 || flows.length > 0)) print(csv(FLOW_NAMES, flows, count === 0));
+    else kept.push(...flows);
+    count += flows.length;
+  });
+  const isStreamed = format === 'ndjson' || format === 'csv';
+  const whole = { ...last, flows: kept };
+  if (!isStreamed) printRows(format, { whole, rows: kept, columns: FLOW_COLUMNS, names: FLOW_NAMES });
+  return noteAnswer(last, count);
+}
+
+/** Shows the place of an error under the filter's own text. */
+function notePlace(filter: string | undefined, error: unknown): void {
+  if (filter === undefined || !(error instanceof MeshtrailError) || error.position === undefined) return;
+  if (error.code !== 'FILTER_INVALID' || visible(filter) !== filter) return;
+  const { start, end } = error.position;
+  note(`  ${filter}\n  ${' '.repeat(start)}${'^'.repeat(Math.max(1, Math.min(end, filter.length) - start))}`);
 }
 
 export const flows: Verb = {
@@ -107,8 +113,15 @@ export const flows: Verb = {
     'meshtrail flows -f \'source.service_account == "inventory" && response.code >= 400\' -o ndjson --all',
   ],
   async run(input) {
-    const answer = await pages(input);
-    printRows((textOption(input, 'output') ?? 'table') as Format, answer, answer.flows, FLOW_COLUMNS);
-    return noteAnswer(answer);
+    const format = (textOption(input, 'output') ?? 'table') as Format;
+    try {
+      if (input.options['all'] === true) return await printAll(input, format);
+      const answer = await page(apiOf(input), parametersOf(input));
+      printRows(format, { whole: answer, rows: answer.flows, columns: FLOW_COLUMNS, names: FLOW_NAMES });
+      return noteAnswer(answer, answer.flows.length);
+    } catch (error) {
+      notePlace(textOption(input, 'filter'), error);
+      throw error;
+    }
   },
 };

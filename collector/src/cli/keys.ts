@@ -1,11 +1,12 @@
 // `meshtrail keys new|show`: the Ed25519 key that signs a log's checkpoints.
 
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { MeshtrailError } from '../core/error.ts';
 import { ed25519Signer, formatPrivateKey, parsePrivateKey } from '../core/tlog/note.ts';
 import { textOption, type Verb, type VerbInput } from './args.ts';
+import { readKeyFile } from './files.ts';
 import { note, print } from './output.ts';
 
 function newKey(input: VerbInput): number {
@@ -13,13 +14,20 @@ function newKey(input: VerbInput): number {
   const file = textOption(input, 'out');
   if (file === undefined)
     throw new MeshtrailError('USAGE', 'keys new needs --out FILE: where to write the private key.');
-  if (existsSync(file)) throw new MeshtrailError('USAGE', `${file} exists already; a key is never overwritten.`);
   const seed = randomBytes(32);
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, `${formatPrivateKey(origin, seed)}\n`, { mode: 0o600, flag: 'wx' });
-  chmodSync(file, 0o600);
+  const { vkey } = ed25519Signer(origin, seed);
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, `${formatPrivateKey(origin, seed)}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST')
+      throw new MeshtrailError('USAGE', `${file} exists already; a key is never overwritten.`, { cause });
+    throw new MeshtrailError('PREREQUISITE_MISSING', `${file} cannot be written: ${(cause as Error).message}.`, {
+      cause,
+    });
+  }
   note(`wrote ${file} (mode 0600); the verifier key follows`);
-  print(ed25519Signer(origin, seed).vkey);
+  print(vkey);
   return 0;
 }
 
@@ -27,15 +35,7 @@ function showKey(input: VerbInput): number {
   const dir = textOption(input, 'dir');
   const file = textOption(input, 'key-file') ?? (dir === undefined ? undefined : join(dir, 'keys', 'log.key'));
   if (file === undefined) throw new MeshtrailError('USAGE', 'keys show needs --dir DIR or --key-file FILE.');
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new MeshtrailError('KEY_MISSING', `The key file ${file} cannot be read: ${(cause as Error).message}.`, {
-      cause,
-    });
-  }
-  const { name, seed } = parsePrivateKey(text.trim());
+  const { name, seed } = parsePrivateKey(readKeyFile(file));
   print(ed25519Signer(name, seed).vkey);
   return 0;
 }

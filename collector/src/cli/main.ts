@@ -3,8 +3,8 @@
 
 import { readFileSync } from 'node:fs';
 import { ERROR_CODES, MeshtrailError } from '../core/error.ts';
-import { parseVerb, type Verb, verbHelp } from './args.ts';
-import { note, print, visible } from './output.ts';
+import { nearestName, parseVerb, type Verb, verbHelp } from './args.ts';
+import { note, print, tolerateClosedPipes, visible } from './output.ts';
 
 // Loaded on demand: a query must not pay for the collector's packages.
 const VERBS: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Verb> }>> = {
@@ -42,29 +42,37 @@ function help(): string {
   ].join('\n');
 }
 
-async function runVerb(name: string, args: readonly string[]): Promise<number> {
+async function loadVerb(name: string): Promise<Verb> {
+  const names = Object.keys(VERBS);
   const entry = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
-  if (entry === undefined)
-    throw new MeshtrailError(
-      'USAGE',
-      `There is no verb ${JSON.stringify(name)}; verbs: ${Object.keys(VERBS).join(', ')}.`,
-    );
-  const verb = await entry.load();
+  if (entry !== undefined) return await entry.load();
+  const nearest = nearestName(name, names);
+  const hint = nearest === undefined ? '.' : `; did you mean ${nearest}?`;
+  throw new MeshtrailError('USAGE', `There is no verb ${JSON.stringify(name)}${hint} Verbs: ${names.join(', ')}.`);
+}
+
+async function runVerb(name: string, args: readonly string[]): Promise<number> {
+  const verb = await loadVerb(name);
   const input = parseVerb(name, verb, args);
-  if (input === 'help') {
-    print(verbHelp(name, verb));
-    return 0;
+  if (input !== 'help') return await verb.run(input);
+  print(verbHelp(name, verb));
+  return 0;
+}
+
+/** Says what went wrong in one line; the number is the exit code. */
+function noteError(error: unknown): number {
+  if (error instanceof MeshtrailError) {
+    note(`meshtrail: ${visible(error.message)} [${error.code}]`);
+    return ERROR_CODES[error.code].exit;
   }
-  return await verb.run(input);
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  note(`meshtrail: unexpected: ${text.split('\n').map(visible).join('\n')} [INTERNAL]`);
+  return ERROR_CODES.INTERNAL.exit;
 }
 
 /** Runs the command with its arguments (verb first) and returns the exit code; never throws. */
 export async function main(argv: readonly string[]): Promise<number> {
-  // A reader that closes early, such as `head`, ends the command quietly.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
+  tolerateClosedPipes();
   const [name, ...args] = argv;
   try {
     if (name === undefined) {
@@ -72,7 +80,8 @@ export async function main(argv: readonly string[]): Promise<number> {
       return 2;
     }
     if (['--help', '-h', 'help'].includes(name)) {
-      print(args[0] === undefined ? help() : verbHelp(args[0], await (VERBS[args[0]] ?? unknownVerb(args[0])).load()));
+      const [about] = args;
+      print(about === undefined ? help() : verbHelp(about, await loadVerb(about)));
       return 0;
     }
     if (['--version', '-V', 'version'].includes(name)) {
@@ -81,20 +90,6 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     return await runVerb(name, args);
   } catch (error) {
-    if (error instanceof MeshtrailError) {
-      note(`meshtrail: ${visible(error.message)} [${error.code}]`);
-      return ERROR_CODES[error.code].exit;
-    }
-    note(
-      `meshtrail: unexpected: ${visible(error instanceof Error ? (error.stack ?? error.message) : String(error))} [INTERNAL]`,
-    );
-    return ERROR_CODES.INTERNAL.exit;
+    return noteError(error);
   }
-}
-
-function unknownVerb(name: string): never {
-  throw new MeshtrailError(
-    'USAGE',
-    `There is no verb ${JSON.stringify(name)}; verbs: ${Object.keys(VERBS).join(', ')}.`,
-  );
 }

@@ -4,14 +4,42 @@ import { styleText } from 'node:util';
 
 export type Format = 'table' | 'json' | 'ndjson' | 'csv';
 
+const gone = new Set<NodeJS.WritableStream>();
+
+/** Lets a reader close early, as `head` does: what is written then goes nowhere, and the exit code still tells the truth. */
+export function tolerateClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      gone.add(stream);
+    });
+  }
+}
+
+/** Whether nobody reads answers any more. */
+export function isUnread(): boolean {
+  return gone.has(process.stdout);
+}
+
+function write(stream: NodeJS.WriteStream, text: string): void {
+  if (!gone.has(stream)) stream.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
 /** Writes an answer. */
 export function print(text: string): void {
-  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  write(process.stdout, text);
 }
 
 /** Writes a note or progress, to stderr. */
 export function note(text: string): void {
-  process.stderr.write(`${text}\n`);
+  write(process.stderr, text);
+}
+
+/** JSON that no terminal obeys: what could move or reorder text is escaped, which changes nothing for a parser. */
+export function json(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(/[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu, (text) =>
+    Array.from({ length: text.length }, (_, i) => `\\u${text.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
+  );
 }
 
 /** Makes a text safe for a terminal: control characters and what could reorder the line become `\xNN` or `\u{NNNN}`. */
@@ -84,10 +112,16 @@ export function table<T>(columns: readonly Column<T>[], rows: readonly T[], widt
   ].join('\n');
 }
 
-/** Flattens nested JSON to dotted names: the names of the filter language. */
-export function flatten(value: unknown, prefix = '', into: Record<string, string> = {}): Record<string, string> {
-  if (value !== null && typeof value === 'object' && !Array.isArray(value)) {
-    for (const [key, inner] of Object.entries(value)) flatten(inner, prefix === '' ? key : `${prefix}.${key}`, into);
+/** Flattens nested JSON to dotted names, the names of the filter language; what stands under one of `whole` stays in one piece. */
+export function flatten(
+  value: unknown,
+  whole: readonly string[] = [],
+  prefix = '',
+  into: Record<string, string> = {},
+): Record<string, string> {
+  if (value !== null && typeof value === 'object' && !Array.isArray(value) && !whole.includes(prefix)) {
+    for (const [key, inner] of Object.entries(value))
+      flatten(inner, whole, prefix === '' ? key : `${prefix}.${key}`, into);
   } else if (value !== undefined) {
     into[prefix] = typeof value === 'string' ? value : JSON.stringify(value);
   }
@@ -95,23 +129,40 @@ export function flatten(value: unknown, prefix = '', into: Record<string, string
 }
 
 function csvCell(text: string): string {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  // A terminal is no program that reads CSV.
+  const shown = process.stdout.isTTY ? visible(text) : text;
+  return /[",\r\n]/.test(shown) ? `"${shown.replaceAll('"', '""')}"` : shown;
 }
 
-/** CSV by RFC 4180; columns are the dotted names that occur, in order of first sight. An absent value is an empty cell, an empty text is `""`. */
-export function csv(rows: readonly unknown[]): string {
-  const flat = rows.map((row) => flatten(row));
-  const names = [...new Set(flat.flatMap((row) => Object.keys(row)))];
-  const line = (row: Record<string, string>): string =>
-    names.map((name) => (row[name] === undefined ? '' : row[name] === '' ? '""' : csvCell(row[name]))).join(',');
-  return [names.map(csvCell).join(','), ...flat.map(line)].join('\r\n');
+/** A line of CSV (RFC 4180). An absent value is an empty cell, an empty text is `""`. */
+function csvLine(cells: readonly (string | undefined)[]): string {
+  return cells.map((cell) => (cell === undefined ? '' : cell === '' ? '""' : csvCell(cell))).join(',');
 }
 
-/** Prints rows in a format: `whole` is what JSON shows, `rows` what the other formats show. */
-export function printRows<T>(format: Format, whole: unknown, rows: readonly T[], columns: readonly Column<T>[]): void {
-  if (format === 'json') print(JSON.stringify(whole, null, 2));
-  else if (format === 'ndjson') {
-    if (rows.length > 0) print(rows.map((row) => JSON.stringify(row)).join('\n'));
-  } else if (format === 'csv') print(csv(rows));
-  else print(table(columns, rows));
+/** CSV with a fixed header: the same columns whatever the rows hold, so that a program can rely on them. */
+export function csv(names: readonly string[], rows: readonly unknown[], hasHeader = true): string {
+  const lines = rows.map((row) => {
+    const flat = flatten(row, names);
+    return csvLine(names.map((name) => flat[name]));
+  });
+  return [...(hasHeader ? [csvLine(names)] : []), ...lines].join('\r\n');
+}
+
+export interface Rows<T> {
+  /** What JSON shows. */
+  readonly whole: unknown;
+  /** What the other formats show. */
+  readonly rows: readonly T[];
+  /** For tables. */
+  readonly columns: readonly Column<T>[];
+  /** For CSV: dotted names. */
+  readonly names: readonly string[];
+}
+
+/** Prints rows in a format. */
+export function printRows<T>(format: Format, { whole, rows, columns, names }: Rows<T>): void {
+  if (format === 'json') print(json(whole, 2));
+  else if (format === 'csv') print(csv(names, rows));
+  else if (format === 'table') print(table(columns, rows));
+  else if (rows.length > 0) print(rows.map((row) => json(row)).join('\n'));
 }

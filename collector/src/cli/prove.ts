@@ -1,11 +1,24 @@
 // `meshtrail prove ID`: the proof of one record as a file that `verify` checks anywhere.
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
+import { parseRecordProof } from '../core/codec/record-proof.ts';
 import { MeshtrailError } from '../core/error.ts';
 import { API_OPTION, textOption, type Verb } from './args.ts';
 import { apiOf, ask } from './client.ts';
 import { note, print } from './output.ts';
 import { pathOfRecord } from './show.ts';
+
+function writeNew(file: string, text: string): void {
+  try {
+    writeFileSync(file, text, { flag: 'wx' });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST')
+      throw new MeshtrailError('USAGE', `${file} exists already; name another file with --out.`, { cause });
+    throw new MeshtrailError('PREREQUISITE_MISSING', `${file} cannot be written: ${(cause as Error).message}.`, {
+      cause,
+    });
+  }
+}
 
 export const prove: Verb = {
   summary:
@@ -30,13 +43,14 @@ export const prove: Verb = {
   async run(input) {
     const id = input.positionals[0] ?? '';
     const text = await ask(apiOf(input), `${pathOfRecord(id)}/proof`);
+    // Not verified here, which is what `verify` is for, with a key from elsewhere; but nothing is kept that is no proof.
+    parseRecordProof(text);
     const out = textOption(input, 'out') ?? `${id.replaceAll('/', '_')}.proof.json`;
     if (out === '-') {
       print(text);
       return 0;
     }
-    if (existsSync(out)) throw new MeshtrailError('USAGE', `${out} exists already; name another file with --out.`);
-    writeFileSync(out, text, { flag: 'wx' });
+    writeNew(out, text);
     note(`wrote ${out}; check it with: meshtrail verify ${out} --vkey LOG.vkey`);
     return 0;
   },

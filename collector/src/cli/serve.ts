@@ -1,13 +1,24 @@
 // `meshtrail serve`: the collector, until a signal.
 
 import { readFileSync } from 'node:fs';
-import { pino } from 'pino';
-import { removeFile, startCollector, writeWhole } from '../compose.ts';
-import { describeConfig, flagOf, loadConfig, OPTIONS, type OptionName } from '../config.ts';
+import { type Logger, pino } from 'pino';
+import { type Collector, removeFile, startCollector, writeWhole } from '../compose.ts';
+import { type Config, describeConfig, flagOf, loadConfig, OPTIONS, type OptionName } from '../config.ts';
+import { MeshtrailError } from '../core/error.ts';
 import { type OptionSpec, textOption, type Verb, type VerbInput } from './args.ts';
-import { note, print, table } from './output.ts';
+import { type Column, note, print, table } from './output.ts';
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const NAMES = Object.keys(OPTIONS) as OptionName[];
+
+const VALUE_NAMES = {
+  integer: 'N',
+  text: 'TEXT',
+  address: 'HOST:PORT',
+  origin: 'NAME',
+  path: 'PATH',
+  secret: 'KEY',
+} as const;
 
 function options(): Record<string, OptionSpec> {
   const own: Record<string, OptionSpec> = {
@@ -17,7 +28,7 @@ function options(): Record<string, OptionSpec> {
   for (const name of NAMES)
     own[flagOf(name)] = {
       type: 'string',
-      value: OPTIONS[name].type === 'integer' ? 'N' : 'VALUE',
+      value: VALUE_NAMES[OPTIONS[name].type],
       help: OPTIONS[name].help,
       default: String(OPTIONS[name].default),
     };
@@ -43,6 +54,12 @@ const urlOf = ({ host, port }: { readonly host: string; readonly port: number })
 const placeOf = ({ host, port }: { readonly host: string; readonly port: number }): string =>
   `${host.includes(':') ? `[${host}]` : host}:${port}`;
 
+const CONFIG_COLUMNS: readonly Column<ReturnType<typeof describeConfig>[number]>[] = [
+  { title: 'OPTION', of: ({ name }) => name },
+  { title: 'VALUE', of: ({ value }) => String(value) },
+  { title: 'SOURCE', of: ({ source }) => source },
+];
+
 export const serve: Verb = {
   summary:
     'Runs the collector: takes batches from proxies, answers queries, serves the log. SIGTERM or Ctrl-C stops it after what waits is written.',
@@ -58,62 +75,86 @@ export const serve: Verb = {
     const config = configOf(input);
     const rows = describeConfig(config);
     if (input.options['print-config'] === true) {
-      print(
-        table(
-          [
-            { title: 'OPTION', of: (r) => r.name },
-            { title: 'VALUE', of: (r) => String(r.value) },
-            { title: 'SOURCE', of: (r) => r.source },
-          ],
-          rows,
-        ),
-      );
+      print(table(CONFIG_COLUMNS, rows));
       return 0;
     }
     // Loaded already by --import when the launcher started this process; it must not cost the other verbs anything.
     const { serveMetrics, stopTelemetry } = await import('../telemetry.ts');
-    const logger = pino(
-      { level: config.values.log_level, redact: ['req.headers.authorization', 'req.headers.cookie'] },
-      pino.destination({ dest: 2, sync: true }),
-    );
+    const logger = loggerOf(config);
     logger.info(
       { config: Object.fromEntries(rows.map(({ name, value, source }) => [name, `${value} (${source})`])) },
       'configuration',
     );
-    let fatal: Error | undefined;
-    let stop: () => void = () => undefined;
-    const stopped = new Promise<void>((resolve) => {
-      stop = resolve;
-    });
-    const collector = await startCollector({
-      config,
-      version: version(),
-      logger,
-      serveMetrics,
-      onFatal: (error) => {
-        fatal = error;
-        stop();
-      },
-    });
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
+    if (config.sources.grpc !== 'default') note('meshtrail: --grpc is accepted, and nothing listens there yet');
+    const end = endOf();
     const { ready_file: readyFile } = config.values;
-    const ready = {
-      api: urlOf(collector.api),
-      ingest: placeOf(collector.ingest),
-      grpc: null,
-      origin: collector.origin,
-      vkey: collector.vkey,
-      pid: process.pid,
-    };
-    if (readyFile !== '') writeWhole(readyFile, `${JSON.stringify(ready)}\n`);
-    logger.info(ready, 'ready');
-    note(`meshtrail: log ${collector.origin}, queries at ${ready.api}, batches at ${ready.ingest}; Ctrl-C stops`);
-    await stopped;
+    // A file that a killed collector left behind must not be taken for this one's.
     if (readyFile !== '') removeFile(readyFile);
-    logger.info('stopping');
-    await collector.close();
-    await stopTelemetry();
-    if (fatal === undefined) return 0;
-    throw fatal;
+    try {
+      const collector = await startCollector({
+        config,
+        version: version(),
+        logger,
+        serveMetrics,
+        onFatal: end.reached,
+      });
+      try {
+        announce(collector, logger, readyFile);
+        await end.promise;
+        logger.info('stopping');
+      } finally {
+        if (readyFile !== '') removeFile(readyFile);
+        await collector.close();
+      }
+    } finally {
+      await stopTelemetry();
+    }
+    return 0;
   },
 };
+
+function loggerOf({ values }: Config): Logger {
+  const destination = pino.destination({ dest: 2, sync: true });
+  // Who reads the log may go away; the collector stays.
+  destination.on('error', () => undefined);
+  const redact = ['req.headers.authorization', 'req.headers.cookie'];
+  return pino({ level: values.log_level, redact }, destination);
+}
+
+/** Resolves at the first signal, rejects with the error that stopped the log from signing. A second signal ends the process at once. */
+function endOf(): { readonly promise: Promise<void>; readonly reached: (error: Error) => void } {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // Awaited only once the collector runs; until then a rejection is not unhandled.
+  promise.catch(() => undefined);
+  const stop = (): void => {
+    for (const signal of SIGNALS) process.removeListener(signal, stop);
+    resolve();
+  };
+  for (const signal of SIGNALS) process.on(signal, stop);
+  return { promise, reached: reject };
+}
+
+function announce(collector: Collector, logger: Logger, readyFile: string): void {
+  const ready = {
+    api: urlOf(collector.api),
+    ingest: placeOf(collector.ingest),
+    // The contract's key; null says that this collector has no such listener.
+    grpc: null,
+    origin: collector.origin,
+    vkey: collector.vkey,
+    pid: process.pid,
+  };
+  if (readyFile !== '') {
+    try {
+      writeWhole(readyFile, `${JSON.stringify(ready)}\n`);
+    } catch (cause) {
+      throw new MeshtrailError(
+        'CONFIG_INVALID',
+        `--ready-file ${readyFile} cannot be written: ${(cause as Error).message}.`,
+        { cause },
+      );
+    }
+  }
+  logger.info(ready, 'ready');
+  note(`meshtrail: log ${collector.origin}, queries at ${ready.api}, batches at ${ready.ingest}; Ctrl-C stops`);
+}

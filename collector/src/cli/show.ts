@@ -3,12 +3,18 @@
 import type { FlowRecord } from '../core/record.ts';
 import { API_OPTION, OUTPUT_OPTION, textOption, type Verb } from './args.ts';
 import { apiOf, askJson } from './client.ts';
-import { type Format, flatten, printRows } from './output.ts';
+import { FLOW_NAMES } from './flow-table.ts';
+import { type Column, type Format, flatten, print, printRows, table } from './output.ts';
 
 /** The API's path of a record; an id is checked by the API, so it is only made safe for a URL here. */
 export function pathOfRecord(id: string): string {
   return `/v1/flows/${id.split('/').map(encodeURIComponent).join('/')}`;
 }
+
+const FIELD_COLUMNS: readonly Column<readonly [string, string]>[] = [
+  { title: 'FIELD', of: ([name]) => name },
+  { title: 'VALUE', of: ([, value]) => value },
+];
 
 export const show: Verb = {
   summary: 'Shows one record in full.',
@@ -18,17 +24,10 @@ export const show: Verb = {
   options: { output: OUTPUT_OPTION, api: API_OPTION },
   examples: ['meshtrail show 93.12', 'meshtrail show 93.12 -o json'],
   async run(input) {
-    const record = await askJson<FlowRecord>(apiOf(input), pathOfRecord(input.positionals[0] ?? ''));
+    const record = await askJson<FlowRecord>(apiOf(input), pathOfRecord(input.positionals[0] ?? ''), ['id', 'time']);
     const format = (textOption(input, 'output') ?? 'table') as Format;
-    if (format !== 'table') {
-      printRows(format, record, [record], []);
-      return 0;
-    }
-    const rows = Object.entries(flatten(record));
-    printRows<[string, string]>('table', record, rows, [
-      { title: 'FIELD', of: ([name]) => name },
-      { title: 'VALUE', of: ([, value]) => value },
-    ]);
+    if (format === 'table') print(table(FIELD_COLUMNS, Object.entries(flatten(record))));
+    else printRows(format, { whole: record, rows: [record], columns: [], names: FLOW_NAMES });
     return 0;
   },
 };
