@@ -57,6 +57,8 @@ function codedError(error: FastifyError | MeshtrailError): MeshtrailError {
 /** Makes the ingest application. It listens nowhere yet. */
 export function ingestApp(input: IngestInput): FastifyInstance {
   const { logger, events = UNHEARD, patience = PATIENCE } = input;
+  // A connection that was refused and cut makes its request fail too; that is one refusal, not two.
+  const cut = new WeakSet<object>();
   const app = Fastify({
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -73,6 +75,7 @@ export function ingestApp(input: IngestInput): FastifyInstance {
     clientErrorHandler: (cause, socket) => {
       const error = connectionError(cause);
       if (error !== undefined) events.refused(error.code);
+      cut.add(socket);
       refuseConnection(socket, error);
     },
     frameworkErrors: (error, _request, reply) => void refuse(reply, codedError(error)),
@@ -83,7 +86,7 @@ export function ingestApp(input: IngestInput): FastifyInstance {
   app.addContentTypeParser(MEDIA_TYPE, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const coded = codedError(error);
-    events.refused(coded.code);
+    if (!cut.has(request.raw.socket)) events.refused(coded.code);
     if (ERROR_CODES[coded.code].http === 500) request.log.error({ err: error }, 'a batch could not be taken');
     return refuse(reply, coded);
   });
