@@ -1,17 +1,20 @@
 // Stored form of a wire batch (docs/formats.md section 7): rows transposed and zstd-compressed, or as received; the wire bytes come back exactly.
 
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
 import { MeshtrailError } from '../core/error.ts';
 
 const CODEC_RAW = 0;
 const CODEC_ZSTD_TRANSPOSED = 1;
 const ZSTD_LEVEL = 1;
+const CRC_BYTES = 4;
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** Byte 0 of all rows, then byte 1 of all rows, and so on: equal columns compress, interleaved ones do not. */
 function transpose(wire: Uint8Array, isBack: boolean): Uint8Array {
   const out = Uint8Array.from(wire);
-  const rows = new DataView(wire.buffer, wire.byteOffset, wire.byteLength).getUint32(HEADER.rowCount, true);
+  const rows = viewOf(wire).getUint32(HEADER.rowCount, true);
   if (HEADER_BYTES + rows * ROW_BYTES + TRAILER_BYTES > wire.length)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body names ${rows} rows, which do not fit it.`);
   let columnAt = HEADER_BYTES;
@@ -25,9 +28,10 @@ function transpose(wire: Uint8Array, isBack: boolean): Uint8Array {
 }
 
 function withCodec(codec: number, payload: Uint8Array): Uint8Array {
-  const body = new Uint8Array(1 + payload.length);
+  const body = new Uint8Array(1 + payload.length + CRC_BYTES);
   body[0] = codec;
   body.set(payload, 1);
+  viewOf(body).setUint32(1 + payload.length, crc32(body.subarray(0, 1 + payload.length)));
   return body;
 }
 
@@ -41,13 +45,18 @@ export function packBody(wire: Uint8Array): Uint8Array {
 
 /** The wire bytes of a stored body. Throws STORE_CORRUPT. */
 export function unpackBody(body: Uint8Array): Uint8Array {
+  const end = body.length - CRC_BYTES;
+  // Not every bit of a zstd frame changes what comes out of it; this finds those that do not.
+  if (end < 1 || crc32(body.subarray(0, end)) !== viewOf(body).getUint32(end))
+    throw new MeshtrailError('STORE_CORRUPT', 'A stored body does not match its CRC-32.');
   const codec = body[0];
-  if (codec === CODEC_RAW) return body.subarray(1);
+  const payload = body.subarray(1, end);
+  if (codec === CODEC_RAW) return payload;
   if (codec !== CODEC_ZSTD_TRANSPOSED)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body has the unknown codec ${codec}.`);
   let plain: Uint8Array;
   try {
-    plain = zstdDecompressSync(body.subarray(1), { maxOutputLength: BATCH_BYTES_MAX });
+    plain = zstdDecompressSync(payload, { maxOutputLength: BATCH_BYTES_MAX });
   } catch (cause) {
     throw new MeshtrailError('STORE_CORRUPT', `A stored body does not decompress: ${(cause as Error).message}.`, {
       cause,

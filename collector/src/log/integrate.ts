@@ -124,7 +124,6 @@ export class Tree {
     const { tiles, lock, signer } = this.input;
     const { size } = this.edge;
     const root = this.edge.root();
-    await tiles.sync();
     if (!equalBytes(await rootFromTiles(this.reader, size), root)) {
       throw new MeshtrailError(
         'STORE_CORRUPT',

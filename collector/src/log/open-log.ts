@@ -18,7 +18,7 @@ import type {
 } from './evidence-log.ts';
 import { shrank, Tree, tileReaderOf } from './integrate.ts';
 import { Recent, Sequencer } from './sequencer.ts';
-import type { LastSigned, LockStore, SegmentStore, TileStore } from './stores.ts';
+import type { LastSigned, LockStore, SegmentStore, TileStore, TreeHead } from './stores.ts';
 
 export interface OpenLogInput {
   readonly segments: SegmentStore;
@@ -32,22 +32,38 @@ export interface OpenLogInput {
   readonly heartbeatIntervalMs: number;
 }
 
-/** Refuses what must not be signed on. `size` is what is stored, integrated and not yet integrated. */
+/** The published checkpoint, verified. Throws STORE_FOREIGN when it is of another log, NOTE_NOT_VERIFIED under another key. */
+async function publishedHead({ tiles, signer }: OpenLogInput): Promise<TreeHead | undefined> {
+  const published = await tiles.published();
+  if (published === undefined) return undefined;
+  const { origin } = parseCheckpoint(parseNote(published).text);
+  if (origin !== signer.name)
+    throw new MeshtrailError(
+      'STORE_FOREIGN',
+      `The directory holds the log ${JSON.stringify(origin)}, and this collector's is ${JSON.stringify(signer.name)}. Name the right directory or --origin.`,
+    );
+  return openCheckpoint(published, parseVkey(signer.vkey));
+}
+
+/** Refuses a tree that does not continue a head that was signed. */
+async function checkContinues(tree: Tree, signed: TreeHead): Promise<void> {
+  if (signed.size > tree.size) throw shrank(tree.size, signed.size);
+  const root = await rootFromTiles(tree.reader, signed.size);
+  if (!equalBytes(root, signed.root)) {
+    throw new MeshtrailError(
+      'STORE_DIVERGED',
+      `The stored log has another root at size ${signed.size} than the one that was signed: it is another history, or was changed. Nothing is signed. Run \`meshtrail fsck\`, and keep both copies.`,
+    );
+  }
+}
+
+/** Refuses what must not be signed on, once everything that is stored is integrated. */
 async function checkHistory(
-  { tiles, signer }: OpenLogInput,
   tree: Tree,
+  published: TreeHead | undefined,
   lastSigned: LastSigned | undefined,
 ): Promise<void> {
-  const published = await tiles.published();
-  if (published !== undefined) {
-    const { origin } = parseCheckpoint(parseNote(published).text);
-    if (origin !== signer.name)
-      throw new MeshtrailError(
-        'STORE_FOREIGN',
-        `The directory holds the log ${JSON.stringify(origin)}, and this collector's is ${JSON.stringify(signer.name)}. Name the right directory or --origin.`,
-      );
-    openCheckpoint(published, parseVkey(signer.vkey));
-  }
+  if (published !== undefined) await checkContinues(tree, published);
   if (lastSigned === undefined) {
     if (published === undefined && tree.size === 0) return;
     throw new MeshtrailError(
@@ -56,14 +72,7 @@ async function checkHistory(
         'Nothing is signed, since what was signed before is not known. Put the last-signed store back (last_signed_dir), or start a new log with another origin.',
     );
   }
-  if (lastSigned.size > tree.size) throw shrank(tree.size, lastSigned.size);
-  const root = await rootFromTiles(tree.reader, lastSigned.size);
-  if (!equalBytes(root, lastSigned.root)) {
-    throw new MeshtrailError(
-      'STORE_DIVERGED',
-      `The stored log has another root at size ${lastSigned.size} than the one that was signed: it is another history, or was changed. Nothing is signed. Run \`meshtrail fsck\`, and keep both copies.`,
-    );
-  }
+  await checkContinues(tree, lastSigned);
 }
 
 /** Opens a log and recovers it. Throws TREE_SHRANK, STORE_DIVERGED, STORE_FOREIGN, LAST_SIGNED_MISSING, STORE_CORRUPT, STORE_FAILED. */
@@ -71,11 +80,16 @@ export async function openLog(input: OpenLogInput): Promise<EvidenceLog> {
   const recent = new Recent();
   const tree = new Tree({ ...input, recent });
   const lastSigned = await input.lock.read();
+  const published = await publishedHead(input);
   await tree.load(await input.tiles.integrated(), lastSigned);
   const end = await input.segments.end();
-  if (end < tree.size) throw shrank(end, Math.max(tree.size, lastSigned?.size ?? 0));
+  const signed = Math.max(tree.size, lastSigned?.size ?? 0, published?.size ?? 0);
+  // Asked first: a directory that is refused is evidence, and is left as it was found.
+  if (end < signed) throw shrank(end, signed);
+  for (const head of [published, lastSigned])
+    if (head !== undefined && head.size <= tree.size) await checkContinues(tree, head);
   await tree.integrate(end);
-  await checkHistory(input, tree, lastSigned);
+  await checkHistory(tree, published, lastSigned);
   const sequencer = new Sequencer({ ...input, recent, next: tree.size });
   const log = new Log(input, tree, sequencer, await tree.publish(input.clock.nowMs()));
   log.start();
@@ -136,7 +150,7 @@ class Log implements EvidenceLog {
   }
 
   failure(): Error | undefined {
-    return this.failed;
+    return this.failed ?? this.sequencer.failure();
   }
 
   async append(batch: AdmittedBatch): Promise<Acknowledgement> {

@@ -18,6 +18,7 @@ const BODY_BYTES_WITHOUT_HASH = 32;
 interface Waiting {
   readonly batch: AdmittedBatch;
   readonly header: BatchEntry;
+  readonly entry: Uint8Array;
   readonly key: string;
   readonly sinceMs: number;
   readonly resolve: (place: { readonly index: number; readonly isDuplicate: boolean }) => void;
@@ -100,6 +101,11 @@ export class Sequencer {
     return this.nextIndex;
   }
 
+  /** The error that stopped it, if one did. */
+  failure(): Error | undefined {
+    return this.failed;
+  }
+
   /** Queues a batch; resolves when it is durable and read back. Throws INGEST_OVERLOADED beyond the queue's limits. */
   append(batch: AdmittedBatch): Promise<{ readonly index: number; readonly isDuplicate: boolean }> {
     if (this.failed !== undefined) return Promise.reject(this.failed);
@@ -113,11 +119,14 @@ export class Sequencer {
     }
     const now = this.input.clock.nowMs();
     const header = batch.header(now);
+    // Made here, so that a header which cannot be written fails its own batch and not the group it would be in.
+    const entry = formatEntry(header);
     this.queueBytes += batch.wire.length;
     return new Promise((resolve, reject) => {
       this.queue.push({
         batch,
         header,
+        entry,
         key: batchName(header.stream, header.batchNumber),
         sinceMs: now,
         resolve,
@@ -156,27 +165,9 @@ export class Sequencer {
     try {
       await this.commit(group, own);
     } catch (error) {
-      // A write that failed may have reached the disk: the next index is asked from the store before anything else is written.
       for (const { reject } of group) reject(error as Error);
       for (const { failed } of own) failed(error as Error);
-      try {
-        this.nextIndex = await this.resync();
-      } catch (second) {
-        this.failed = second as Error;
-        this.input.events.fatal(this.failed);
-      }
     }
-  }
-
-  /** After a failed write: goes on behind what the store holds, if what it holds can be told. */
-  private async resync(): Promise<number> {
-    const end = await this.input.segments.end();
-    if (end !== this.nextIndex)
-      throw new MeshtrailError(
-        'STORE_FAILED',
-        `A write failed and may be on disk in part (the store ends at ${end}, ${this.nextIndex} was expected). Restart the collector: recovery decides.`,
-      );
-    return end;
   }
 
   private async commit(group: readonly Waiting[], own: readonly Own[]): Promise<void> {
@@ -196,7 +187,7 @@ export class Sequencer {
     if (fresh.length + own.length === 0) return;
     const first = await this.write(
       [
-        ...fresh.map(({ batch, header }) => ({ entry: formatEntry(header), body: packBody(batch.wire) })),
+        ...fresh.map(({ batch, entry }) => ({ entry, body: packBody(batch.wire) })),
         ...own.map(({ bytes }) => ({ entry: bytes })),
       ],
       fresh,
@@ -285,33 +276,52 @@ export class Sequencer {
     parts: readonly { readonly entry: Uint8Array; readonly body?: Uint8Array }[],
     fresh: readonly Waiting[] = [],
   ): Promise<number> {
-    const { segments, clock } = this.input;
     const first = this.nextIndex;
     const group: StoredEntry[] = parts.map((part, i) => ({ index: first + i, ...part }));
-    await segments.append(group);
-    for (const { index, entry } of group) {
-      const stored = await segments.entry(index);
-      if (stored === undefined || !equalBytes(stored, entry))
-        throw this.corrupt(`Entry ${index} does not read back as it was written`);
-    }
-    for (const [i, { header }] of fresh.entries()) {
-      const stored = await segments.body(first + i);
-      if (stored === undefined || !isBody(unpackBody(stored), header))
-        throw this.corrupt(`The body of entry ${first + i} does not read back as it was written`);
+    try {
+      await this.input.segments.append(group);
+      await this.readBack(group, fresh);
+    } catch (cause) {
+      // What of it is on disk nobody knows, and LevelDB's log may end in the middle of it: only recovery can tell.
+      throw this.stop(first, first + group.length - 1, cause as Error);
     }
     this.nextIndex = first + group.length;
-    const sequencedAtMs = clock.nowMs();
+    const sequencedAtMs = this.input.clock.nowMs();
     this.pending.push(...group.map(({ index, entry }) => ({ index, leaf: leafHash(entry), sequencedAtMs })));
     return first;
   }
 
-  private corrupt(what: string): MeshtrailError {
-    this.failed = new MeshtrailError(
-      'STORE_CORRUPT',
-      `${what}: the disk or the memory of this machine is not to be trusted. Nothing of it was acknowledged; the collector stops.`,
+  private async readBack(group: readonly StoredEntry[], fresh: readonly Waiting[]): Promise<void> {
+    const { segments } = this.input;
+    const corrupt = (what: string): MeshtrailError =>
+      new MeshtrailError(
+        'STORE_CORRUPT',
+        `${what} does not read back as it was written: the disk or the memory of this machine is not to be trusted`,
+      );
+    for (const { index, entry } of group) {
+      const stored = await segments.entry(index);
+      if (stored === undefined || !equalBytes(stored, entry)) throw corrupt(`entry ${index}`);
+    }
+    for (const [i, { header }] of fresh.entries()) {
+      const { index } = group[i] as StoredEntry;
+      const stored = await segments.body(index);
+      if (stored === undefined || !isBody(unpackBody(stored), header)) throw corrupt(`the body of entry ${index}`);
+    }
+  }
+
+  /** Takes and writes nothing more; what waits is refused, so that its senders keep it. */
+  private stop(first: number, last: number, cause: Error): MeshtrailError {
+    const error = new MeshtrailError(
+      cause instanceof MeshtrailError ? cause.code : 'STORE_FAILED',
+      `Entries ${first} to ${last} were not stored: ${cause.message}. None of them was acknowledged; the collector stops, and recovers when it is started again.`,
+      { cause },
     );
-    this.input.events.fatal(this.failed);
-    return this.failed as MeshtrailError;
+    this.failed = error;
+    for (const { reject } of this.queue.splice(0)) reject(error);
+    for (const { failed } of this.own.splice(0)) failed(error);
+    this.queueBytes = 0;
+    this.input.events.fatal(error);
+    return error;
   }
 }
 

@@ -8,7 +8,15 @@ export interface StoredEntry {
   readonly body?: Uint8Array;
 }
 
-/** Bodies and entries in segments, append-only. */
+/** How many keys of each kind are stored. */
+export interface SegmentCensus {
+  readonly entries: number;
+  readonly bodies: number;
+  /** Keys that the format does not have. */
+  readonly others: number;
+}
+
+/** Bodies and entries in segments, append-only. After a failed `append` only `close` is defined. */
 export interface SegmentStore {
   /** Makes a group durable in one piece: all of it is synced to disk when this resolves, or none of it is kept. Indices are dense and ascending. */
   append(group: readonly StoredEntry[]): Promise<void>;
@@ -20,6 +28,9 @@ export interface SegmentStore {
   entries(from: number, to: number): AsyncIterable<{ readonly index: number; readonly entry: Uint8Array }>;
   /** Index after the last entry stored, 0 for none. */
   end(): Promise<number>;
+  /** Index of the first entry stored at or behind an index: where a hole ends. */
+  following(index: number): Promise<number | undefined>;
+  census(): Promise<SegmentCensus>;
   close(): Promise<void>;
 }
 
@@ -40,6 +51,8 @@ export interface TreeCensus {
   readonly entryTiles: number;
   readonly batches: number;
   readonly conflicts: number;
+  /** Keys that the format does not have. */
+  readonly others: number;
 }
 
 /** Where a batch stands in the log: what makes duplicates answerable and forgeries visible. */
@@ -57,9 +70,8 @@ export interface TreeHead {
 
 /** Tiles, stream state and the published checkpoint. */
 export interface TileStore {
+  /** Durable when it resolves: all of the step, or nothing of it. */
   write(step: TreeWrite): Promise<void>;
-  /** Everything written so far is durable when this resolves. */
-  sync(): Promise<void>;
   /** All hashes of a tile so far. */
   tile(level: number, index: number): Promise<Uint8Array | undefined>;
   /** A full entry tile. */

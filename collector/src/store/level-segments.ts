@@ -3,18 +3,25 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshtrailError } from '../core/error.ts';
-import type { SegmentStore, StoredEntry } from '../log/stores.ts';
+import type { SegmentCensus, SegmentStore, StoredEntry } from '../log/stores.ts';
 import { key64, valueOf64 } from './keys.ts';
 import { type Database, guarded, openLevel, plain } from './level.ts';
 
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
 const OPEN_SEGMENTS_MAX = 8;
+const KEY_BYTES = 9;
+const [ENTRY, BODY] = ['e'.charCodeAt(0), 'b'.charCodeAt(0)];
 
 /** Opens the segments below a directory. `segmentEntriesMin`: a segment closes at the first multiple of 256 from there on. */
 export async function openLevelSegments(directory: string, segmentEntriesMin: number): Promise<SegmentStore> {
   const store = new LevelSegments(directory, Math.ceil(segmentEntriesMin / 256) * 256);
-  await store.open();
-  return store;
+  try {
+    await store.open();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 function putsOf(
@@ -28,15 +35,22 @@ function putsOf(
 
 const nameOf = (start: number): string => String(start).padStart(16, '0');
 
+/** An open segment and how many operations use it: it is closed only between operations. */
+interface OpenSegment {
+  readonly database: Promise<Database>;
+  users: number;
+}
+
 class LevelSegments implements SegmentStore {
   private readonly directory: string;
   private readonly segmentEntries: number;
   /** First indices of the segments, ascending. */
   private starts: number[] = [];
-  private readonly open_ = new Map<number, Promise<Database>>();
+  /** Least recently used first. */
+  private readonly opened = new Map<number, OpenSegment>();
+  private readonly closing = new Map<number, Promise<void>>();
   private next = 0;
-  /** Behind the last index of a write that failed: it may be on disk all the same. */
-  private uncertainEnd = 0;
+  private isClosed = false;
 
   constructor(directory: string, segmentEntries: number) {
     this.directory = directory;
@@ -49,18 +63,19 @@ class LevelSegments implements SegmentStore {
       .filter((name) => /^\d{16}$/.test(name))
       .map(Number)
       .sort((a, b) => a - b);
+    // Opened even when nothing is stored yet: the lock of the newest segment is what keeps a second collector out.
+    if (this.starts.length === 0) this.starts.push(0);
     for (let i = this.starts.length - 1; i >= 0 && this.next === 0; i--)
       this.next = await this.endOf(this.starts[i] as number);
-    // Opened even when nothing is stored yet: the lock of the newest segment is what keeps a second collector out.
-    if (this.starts.length === 0) await this.database(0, true);
   }
 
   private async endOf(start: number): Promise<number> {
-    const database = await this.database(start);
-    return await guarded(this.path(start), async () => {
-      for await (const key of database.keys({ gte: key64('e', 0), lt: key64('f', 0), reverse: true, limit: 1 }))
-        return valueOf64(key) + 1;
-      return 0;
+    return await this.use(start, async (database) => {
+      const [last] = await database.keys({ gte: key64('e', 0), lt: key64('f', 0), reverse: true, limit: 1 }).all();
+      if (last === undefined) return 0;
+      const end = valueOf64(last) + 1;
+      if (last.length === KEY_BYTES && Number.isSafeInteger(end)) return end;
+      throw new MeshtrailError('STORE_CORRUPT', `${this.path(start)} holds an entry key that no collector wrote.`);
     });
   }
 
@@ -68,29 +83,43 @@ class LevelSegments implements SegmentStore {
     return join(this.directory, nameOf(start));
   }
 
-  private async database(start: number, isNew = false): Promise<Database> {
-    const known = this.open_.get(start);
-    if (known !== undefined) {
-      this.open_.delete(start);
-      this.open_.set(start, known);
-      return await known;
+  /** Runs an operation on a segment, which stays open at least until it is done. */
+  private async use<T>(start: number, work: (database: Database) => Promise<T>): Promise<T> {
+    if (this.isClosed) throw new MeshtrailError('STORE_FAILED', `${this.directory} is closed.`);
+    let segment = this.opened.get(start);
+    if (segment === undefined) {
+      const before = this.closing.get(start) ?? Promise.resolve();
+      const opening = { database: before.then(() => openLevel(this.path(start), WRITE_BUFFER_BYTES)), users: 0 };
+      // One that could not be opened is tried again by the next operation.
+      opening.database.catch(() => this.opened.get(start) === opening && this.opened.delete(start));
+      segment = opening;
+    } else this.opened.delete(start);
+    this.opened.set(start, segment);
+    segment.users++;
+    try {
+      this.closeUnused();
+      const database = await segment.database;
+      return await guarded(this.path(start), async () => await work(database));
+    } finally {
+      segment.users--;
     }
-    if (isNew) this.starts.push(start);
-    const opening = openLevel(this.path(start), WRITE_BUFFER_BYTES);
-    this.open_.set(start, opening);
-    opening.catch(() => this.open_.delete(start));
-    await this.closeOld();
-    return await opening;
   }
 
-  /** Closes the segments that were not used for the longest time; never the newest. */
-  private async closeOld(): Promise<void> {
-    for (const [start, opening] of this.open_) {
-      if (this.open_.size <= OPEN_SEGMENTS_MAX) return;
-      if (start === this.starts.at(-1)) continue;
-      this.open_.delete(start);
-      await opening.then((database) => database.close());
+  /** Closes the segments that were not used for the longest time; never the newest, and none that is in use. */
+  private closeUnused(): void {
+    for (const [start, segment] of this.opened) {
+      if (this.opened.size <= OPEN_SEGMENTS_MAX) return;
+      if (segment.users === 0 && start !== this.starts.at(-1)) this.closeOne(start, segment);
     }
+  }
+
+  private closeOne(start: number, segment: OpenSegment): void {
+    this.opened.delete(start);
+    const closed = segment.database
+      .then((database) => database.close())
+      .catch(() => undefined)
+      .finally(() => this.closing.delete(start));
+    this.closing.set(start, closed);
   }
 
   private startOf(index: number): number | undefined {
@@ -99,32 +128,14 @@ class LevelSegments implements SegmentStore {
 
   async append(group: readonly StoredEntry[]): Promise<void> {
     for (const part of this.split(group)) {
-      const first = part[0] as StoredEntry;
-      const current = this.starts.at(-1) as number;
-      const isFull = first.index - current >= this.segmentEntries;
-      const start = isFull ? first.index : current;
-      const database = await this.database(start, isFull);
-      const end = (part.at(-1) as StoredEntry).index + 1;
-      const stale = this.staleOf(part, end);
-      try {
-        await guarded(this.path(start), async () => await database.batch([...stale, ...putsOf(part)], { sync: true }));
-      } catch (error) {
-        this.uncertainEnd = Math.max(this.uncertainEnd, end);
-        throw error;
-      }
-      this.uncertainEnd = 0;
-      this.next = end;
+      const { index: first } = part[0] as StoredEntry;
+      if (first - (this.starts.at(-1) as number) >= this.segmentEntries) this.starts.push(first);
+      await this.use(
+        this.starts.at(-1) as number,
+        async (database) => await database.batch(putsOf(part), { sync: true }),
+      );
+      this.next = first + part.length;
     }
-  }
-
-  /** Deletes what a failed write may have left at and behind the indices that are written now. */
-  private staleOf(part: readonly StoredEntry[], end: number): { readonly type: 'del'; readonly key: Uint8Array }[] {
-    if (this.uncertainEnd === 0) return [];
-    const stale: { readonly type: 'del'; readonly key: Uint8Array }[] = [];
-    for (const { index } of part) stale.push({ type: 'del', key: key64('b', index) });
-    for (let index = end; index < this.uncertainEnd; index++)
-      stale.push({ type: 'del', key: key64('e', index) }, { type: 'del', key: key64('b', index) });
-    return stale;
   }
 
   /** A group that crosses the end of a segment becomes two writes, the first of which is whole without the second. */
@@ -156,8 +167,7 @@ class LevelSegments implements SegmentStore {
   private async read(letter: string, index: number): Promise<Uint8Array | undefined> {
     const start = this.startOf(index);
     if (start === undefined || index >= this.next) return undefined;
-    const database = await this.database(start);
-    return await guarded(this.path(start), async () => plain(await database.get(key64(letter, index))));
+    return await this.use(start, async (database) => plain(await database.get(key64(letter, index))));
   }
 
   async *entries(from: number, to: number): AsyncIterable<{ readonly index: number; readonly entry: Uint8Array }> {
@@ -165,12 +175,8 @@ class LevelSegments implements SegmentStore {
     while (expected < Math.min(to, this.next)) {
       const start = this.startOf(expected);
       if (start === undefined) return;
-      const database = await this.database(start);
-      const at = expected;
-      const entries = await guarded(
-        this.path(start),
-        async () => await database.iterator({ gte: key64('e', at), lt: key64('e', to), limit: 1024 }).all(),
-      );
+      const range = { gte: key64('e', expected), lt: key64('e', to), limit: 1024 };
+      const entries = await this.use(start, async (database) => await database.iterator(range).all());
       if (entries.length === 0) return;
       for (const [key, entry] of entries) {
         if (valueOf64(key) !== expected) return;
@@ -183,8 +189,34 @@ class LevelSegments implements SegmentStore {
     return this.next;
   }
 
+  async following(index: number): Promise<number | undefined> {
+    for (const [i, start] of this.starts.entries()) {
+      const end = this.starts[i + 1] ?? this.next;
+      if (end <= index) continue;
+      const range = { gte: key64('e', Math.max(start, index)), lt: key64('e', end), limit: 1 };
+      const [key] = await this.use(start, async (database) => await database.keys(range).all());
+      if (key !== undefined) return valueOf64(key);
+    }
+    return undefined;
+  }
+
+  async census(): Promise<SegmentCensus> {
+    const counts = { entries: 0, bodies: 0, others: 0 };
+    for (const start of this.starts) {
+      await this.use(start, async (database) => {
+        for await (const key of database.keys()) {
+          if (key.length === KEY_BYTES && key[0] === ENTRY) counts.entries++;
+          else if (key.length === KEY_BYTES && key[0] === BODY) counts.bodies++;
+          else counts.others++;
+        }
+      });
+    }
+    return counts;
+  }
+
   async close(): Promise<void> {
-    await Promise.all([...this.open_.values()].map(async (opening) => await (await opening).close()));
-    this.open_.clear();
+    this.isClosed = true;
+    for (const [start, segment] of this.opened) this.closeOne(start, segment);
+    await Promise.all(this.closing.values());
   }
 }

@@ -1,6 +1,7 @@
 // TileStore and LockStore on LevelDB.
 
-import { equalBytes } from '../core/bytes.ts';
+import { crc32 } from 'node:zlib';
+import { equalBytes, fromUtf8 } from '../core/bytes.ts';
 import { MeshtrailError } from '../core/error.ts';
 import type { BatchPlace, LastSigned, LockStore, TileStore, TreeCensus, TreeHead, TreeWrite } from '../log/stores.ts';
 import { batchKey, key64, metaKey, tileKey } from './keys.ts';
@@ -37,17 +38,20 @@ function placeValue({ index, hash }: Pick<BatchPlace, 'index' | 'hash'>): Uint8A
 /** Opens the tree's database: tiles, stream state and the published checkpoint. */
 export async function openLevelTiles(path: string): Promise<TileStore> {
   const database = await openLevel(path, WRITE_BUFFER_BYTES);
-  const format = await database.get(metaKey('format'));
-  const text = new TextEncoder().encode(FORMAT);
-  if (format === undefined) await database.put(metaKey('format'), text);
-  else if (!equalBytes(format, text)) {
+  try {
+    const format = await guarded(path, async () => await database.get(metaKey('format')));
+    const text = new TextEncoder().encode(FORMAT);
+    if (format === undefined) await guarded(path, async () => await database.put(metaKey('format'), text));
+    else if (!equalBytes(format, text))
+      throw new MeshtrailError(
+        'STORE_FOREIGN',
+        `${path} has another format than ${FORMAT}; this collector cannot write it.`,
+      );
+    return new LevelTiles(path, database);
+  } catch (error) {
     await database.close();
-    throw new MeshtrailError(
-      'STORE_FOREIGN',
-      `${path} has another format than ${FORMAT}; this collector cannot write it.`,
-    );
+    throw error;
   }
-  return new LevelTiles(path, database);
 }
 
 class LevelTiles implements TileStore {
@@ -67,22 +71,15 @@ class LevelTiles implements TileStore {
       return bytes;
     };
     await guarded(this.path, async () => {
-      await this.database.batch([
+      const puts = [
         ...tiles.map((t) => put(tileKey(t.level, t.index), t.bytes)),
         ...entryTiles.map((t) => put(key64('n', t.index), t.bytes)),
         ...batches.map((b) => put(batchKey('s', b.stream, b.batchNumber), placeValue(b))),
         ...conflicts.map((c) => put(batchKey('c', c.stream, c.batchNumber), index(c.index))),
         put(metaKey('integrated'), encodeHead(integrated)),
-      ]);
+      ];
+      await this.database.batch(puts, { sync: true });
     });
-  }
-
-  async sync(): Promise<void> {
-    // LevelDB syncs its log up to and including a synced write; an empty batch would be skipped.
-    await guarded(
-      this.path,
-      async () => await this.database.put(metaKey('format'), new TextEncoder().encode(FORMAT), { sync: true }),
-    );
   }
 
   private async get(key: Uint8Array): Promise<Uint8Array | undefined> {
@@ -114,12 +111,19 @@ class LevelTiles implements TileStore {
 
   async conflict(stream: Uint8Array, batchNumber: number): Promise<number | undefined> {
     const bytes = await this.get(batchKey('c', stream, batchNumber));
-    return bytes === undefined ? undefined : Number(viewOf(bytes).getBigUint64(0));
+    if (bytes === undefined) return undefined;
+    const index = bytes.length === 8 ? Number(viewOf(bytes).getBigUint64(0)) : Number.NaN;
+    if (Number.isSafeInteger(index)) return index;
+    throw new MeshtrailError('STORE_CORRUPT', `${this.path} conflict key holds no index. Run \`meshtrail fsck\`.`);
   }
 
   async published(): Promise<string | undefined> {
     const bytes = await this.get(metaKey('published'));
-    return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
+    if (bytes === undefined) return undefined;
+    const note = fromUtf8(bytes);
+    if (note === undefined)
+      throw new MeshtrailError('STORE_CORRUPT', `${this.path} "published" is not text. Run \`meshtrail fsck\`.`);
+    return note;
   }
 
   async publish(note: string): Promise<void> {
@@ -133,8 +137,8 @@ class LevelTiles implements TileStore {
     const counts: Record<string, number> = {};
     await guarded(this.path, async () => {
       for await (const key of this.database.keys()) {
-        const letter = String.fromCharCode(key[0] ?? 0);
-        counts[letter] = (counts[letter] ?? 0) + 1;
+        const kind = kindOf(key);
+        counts[kind] = (counts[kind] ?? 0) + 1;
       }
     });
     return {
@@ -142,6 +146,7 @@ class LevelTiles implements TileStore {
       entryTiles: counts['n'] ?? 0,
       batches: counts['s'] ?? 0,
       conflicts: counts['c'] ?? 0,
+      others: counts['other'] ?? 0,
     };
   }
 
@@ -150,6 +155,17 @@ class LevelTiles implements TileStore {
   }
 }
 
+const KEY_BYTES: Readonly<Record<string, number>> = { t: 10, n: 9, s: 25, c: 25 };
+const META_KEYS = ['format', 'integrated', 'published'].map(metaKey);
+
+/** Which kind of key it is, by its letter; `other` for one that the format does not have. */
+function kindOf(key: Uint8Array): string {
+  const letter = String.fromCharCode(key[0] ?? 0);
+  if (KEY_BYTES[letter] === key.length || META_KEYS.some((known) => equalBytes(known, key))) return letter;
+  return 'other';
+}
+
+const LAST_SIGNED_BYTES = 48;
 const LAST_SIGNED = new TextEncoder().encode('last-signed');
 
 /** Opens the store of the last-signed record: one key, and nothing else touches it. */
@@ -167,9 +183,16 @@ class LevelLock implements LockStore {
   }
 
   async read(): Promise<LastSigned | undefined> {
-    const bytes = await guarded(this.path, async () => plain(await this.database.get(LAST_SIGNED)));
-    if (bytes === undefined) return undefined;
-    const head = decodeHead(bytes, 48, `${this.path} "last-signed"`);
+    const stored = await guarded(this.path, async () => await this.database.iterator({ limit: 2 }).all());
+    const [first] = stored;
+    if (first === undefined) return undefined;
+    const bytes = plain(first[1]);
+    if (stored.length > 1 || !equalBytes(first[0], LAST_SIGNED))
+      throw new MeshtrailError('STORE_CORRUPT', `${this.path} holds keys that no collector wrote.`);
+    const what = `${this.path} "last-signed"`;
+    const head = decodeHead(bytes, LAST_SIGNED_BYTES + 4, what);
+    if (crc32(bytes.subarray(0, LAST_SIGNED_BYTES)) !== viewOf(bytes).getUint32(LAST_SIGNED_BYTES))
+      throw new MeshtrailError('STORE_CORRUPT', `${what} does not match its CRC-32. Run \`meshtrail fsck\`.`);
     return { ...head, atMs: Number(viewOf(bytes).getBigUint64(40)) };
   }
 
@@ -185,9 +208,10 @@ class LevelLock implements LockStore {
         `${this.path} holds size ${stored?.size ?? 'nothing'}, and size ${expected?.size ?? 'nothing'} was expected: something else signs this log. Nothing was signed.`,
       );
     }
-    const bytes = new Uint8Array(48);
+    const bytes = new Uint8Array(LAST_SIGNED_BYTES + 4);
     bytes.set(encodeHead(next));
     viewOf(bytes).setBigUint64(40, BigInt(next.atMs));
+    viewOf(bytes).setUint32(LAST_SIGNED_BYTES, crc32(bytes.subarray(0, LAST_SIGNED_BYTES)));
     await guarded(this.path, async () => await this.database.put(LAST_SIGNED, bytes, { sync: true }));
   }
 

@@ -1,6 +1,7 @@
 // Opening LevelDB, and its errors in our words.
 
-import { mkdir } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { Level } from 'level';
 import { MeshtrailError } from '../core/error.ts';
 
@@ -9,7 +10,7 @@ export type Database = Level<Uint8Array, Uint8Array>;
 /** Opens (and makes) a database. Throws STORE_LOCKED when another process has it, STORE_FAILED otherwise. */
 export async function openLevel(path: string, writeBufferBytes: number): Promise<Database> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeDirectory(path);
     // Values are packed before they come here, so LevelDB's own compression would only cost time.
     const database: Database = new Level(path, {
       keyEncoding: 'view',
@@ -21,6 +22,20 @@ export async function openLevel(path: string, writeBufferBytes: number): Promise
     return database;
   } catch (cause) {
     throw storeError(path, cause);
+  }
+}
+
+/** Makes a directory so that it is still there after a power cut: LevelDB syncs what is in it, not its own name. */
+async function makeDirectory(path: string): Promise<void> {
+  const made = await mkdir(path, { recursive: true, mode: 0o700 });
+  if (made === undefined) return;
+  for (let at = path; at.length >= made.length; at = dirname(at)) {
+    const parent = await open(dirname(at), 'r');
+    try {
+      await parent.sync();
+    } finally {
+      await parent.close();
+    }
   }
 }
 

@@ -42,6 +42,12 @@ export function memorySegments(entries: StoredEntry[] = []): SegmentStore {
     async end() {
       return entries.length;
     },
+    async following(index) {
+      return index < entries.length ? index : undefined;
+    },
+    async census() {
+      return { entries: entries.length, bodies: entries.filter(({ body }) => body !== undefined).length, others: 0 };
+    },
     async close() {},
   };
 }
@@ -69,7 +75,6 @@ export function memoryTiles(tree = new MemoryTree()): TileStore {
       for (const c of step.conflicts) tree.conflicts.set(batchName(c.stream, c.batchNumber), c.index);
       tree.integrated = { size: step.integrated.size, root: step.integrated.root.slice() };
     },
-    async sync() {},
     async tile(level, index) {
       return tree.tiles.get(`${level}/${index}`);
     },
@@ -97,6 +102,7 @@ export function memoryTiles(tree = new MemoryTree()): TileStore {
         entryTiles: tree.entryTiles.size,
         batches: tree.batches.size,
         conflicts: tree.conflicts.size,
+        others: 0,
       };
     },
     async close() {},
