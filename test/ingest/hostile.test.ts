@@ -17,7 +17,7 @@ import { fsckDisk, MemoryDisk, openMemoryLog } from '../support/logs.ts';
 const BATCHES = 10_000;
 const SENDERS = 16;
 const HEAP_GROWTH_BYTES_MAX = 8 * 1024 * 1024;
-const RSS_GROWTH_BYTES_MAX = 64 * 1024 * 1024;
+const RSS_GROWTH_BYTES_MAX = 96 * 1024 * 1024;
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
