@@ -9,6 +9,10 @@ import { note, print, tolerateClosedPipes, visible } from './output.ts';
 // Loaded on demand: a query must not pay for the collector's packages.
 const VERBS: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Verb> }>> = {
   serve: { summary: 'Runs the collector.', load: async () => (await import('./serve.ts')).serve },
+  demo: {
+    summary: 'Plays an incident in a small mesh of real Envoys, and shows what was recorded of it.',
+    load: async () => (await import('./demo.ts')).demo,
+  },
   flows: { summary: 'Lists recorded exchanges.', load: async () => (await import('./flows.ts')).flows },
   show: { summary: 'Shows one record in full.', load: async () => (await import('./show.ts')).show },
   prove: { summary: 'Writes the proof of one record to a file.', load: async () => (await import('./prove.ts')).prove },

@@ -3,8 +3,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 
-const LOG_TAIL_LINES = 12;
 const LOG_TAIL_BYTES = 8192;
+/** How Envoy marks the line that says why it ends. */
+const CRITICAL = /\]\[critical\]/;
 
 export interface Child {
   readonly name: string;
@@ -13,8 +14,10 @@ export interface Child {
   ended(): string | undefined;
   /** SIGTERM, then SIGKILL when it has not ended after the grace time. Resolves when it has ended. */
   stop(graceMs: number): Promise<void>;
-  /** The last lines of its log. */
-  logTail(): string;
+  /** SIGKILL, as the kernel does when memory is short. Resolves when it has ended. */
+  kill(): Promise<void>;
+  /** The line of its log that says why it ended, or the last one, and where the rest is. */
+  logEnd(): string;
 }
 
 export interface ChildInput {
@@ -24,22 +27,20 @@ export interface ChildInput {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Both outputs are appended here. */
   readonly logFile: string;
-  /** Gives the child a pipe as stdin, which closes when this process dies in whatever way. */
-  readonly hasLifeline?: boolean;
+  /** Gives a Node child a channel that closes when this process dies in whatever way; the launcher of the command ends with it. */
+  readonly hasChannel?: boolean;
 }
 
 /** Starts a child. Throws what `spawn` reports, such as ENOENT. */
 export async function startChild(input: ChildInput): Promise<Child> {
   const log = openSync(input.logFile, 'a', 0o600);
   const child: ChildProcess = spawn(input.command, [...input.args], {
-    stdio: [input.hasLifeline === true ? 'pipe' : 'ignore', log, log],
+    stdio: ['ignore', log, log, ...(input.hasChannel === true ? (['ipc'] as const) : [])],
     ...(input.env === undefined ? {} : { env: { ...input.env } }),
     // A group of its own: Ctrl-C must reach the demo alone, which then stops its children in the right order.
     detached: true,
   });
   closeSync(log);
-  // A broken lifeline only means that the child is gone, which `exit` tells.
-  child.stdin?.on('error', () => undefined);
   let ending: string | undefined;
   const exited = new Promise<void>((resolve) => {
     child.once('exit', (code, signal) => {
@@ -63,15 +64,21 @@ export async function startChild(input: ChildInput): Promise<Child> {
       await exited;
       clearTimeout(timer);
     },
-    logTail: () => tailOf(input.logFile),
+    async kill() {
+      child.kill('SIGKILL');
+      await exited;
+    },
+    logEnd: () => endOf(input.logFile),
   };
 }
 
-/** The last lines of a file; empty when it cannot be read. */
-function tailOf(file: string): string {
+function endOf(file: string): string {
+  let lines: string[];
   try {
-    return readFileSync(file, 'utf8').slice(-LOG_TAIL_BYTES).trimEnd().split('\n').slice(-LOG_TAIL_LINES).join('\n');
+    lines = readFileSync(file, 'utf8').slice(-LOG_TAIL_BYTES).trimEnd().split('\n');
   } catch (error) {
-    return `(${file}: ${(error as Error).message})`;
+    return `No log can be read: ${(error as Error).message}.`;
   }
+  const telling = lines.find((line) => CRITICAL.test(line)) ?? lines.at(-1) ?? '';
+  return telling === '' ? `Its log ${file} is empty.` : `Its log ${file} says: ${telling}`;
 }

@@ -48,6 +48,8 @@ export interface RecorderOptions {
   /** The collector's ingest listener. */
   readonly ingest: { readonly host: string; readonly port: number };
   readonly flushIntervalMs: number;
+  /** Further settings of the filter (docs/filter.md). */
+  readonly settings?: { readonly [name: string]: string | number | boolean };
 }
 
 /** Envoy's name of the cluster that batches go to. */
@@ -127,6 +129,7 @@ export function recorderFilter(recorder: RecorderOptions, role: 'sidecar' | 'gat
     collector_authority: `${recorder.ingest.host}:${recorder.ingest.port}`,
     flush_interval_ms: recorder.flushIntervalMs,
     role,
+    ...recorder.settings,
   };
   return {
     name: RECORDER_NAME,

@@ -36,7 +36,8 @@ export interface Envoy {
   /** How it ended; undefined while it runs. */
   ended(): string | undefined;
   stop(): Promise<void>;
-  logTail(): string;
+  /** The telling line of its log. */
+  logEnd(): string;
 }
 
 /** An Envoy that ended before it was live because another process has one of its ports. */
@@ -44,7 +45,7 @@ export class PortClash extends Error {
   override readonly name = 'PortClash';
 }
 
-/** Starts Envoy in a directory of its own and waits until it is live. Throws PortClash, or PREREQUISITE_MISSING with the end of its log. */
+/** Starts Envoy in a directory of its own and waits until it is live. Throws PortClash, or PREREQUISITE_MISSING with the telling line of its log. */
 export async function startEnvoy(binary: string, name: string, dir: string, bootstrap: Bootstrap): Promise<Envoy> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const [configFile, logFile, adminFile] = ['envoy.json', 'envoy.log', 'admin.txt'].map((file) => join(dir, file)) as [
@@ -81,7 +82,7 @@ export async function startEnvoy(binary: string, name: string, dir: string, boot
       adminUrl,
       ended: () => child.ended(),
       stop: () => child.stop(STOP_MS_MAX),
-      logTail: () => child.logTail(),
+      logEnd: () => child.logEnd(),
     };
   } catch (error) {
     await child.stop(STOP_MS_MAX);
@@ -94,7 +95,7 @@ async function live(child: Child, adminFile: string): Promise<string> {
   for (;;) {
     const ending = child.ended();
     if (ending !== undefined) {
-      if (/address already in use/i.test(child.logTail())) throw new PortClash(`${child.name}: a port is taken`);
+      if (/address already in use/i.test(child.logEnd())) throw new PortClash(`${child.name}: a port is taken`);
       throw notReady(child, `ended (${ending}) before it was ready`);
     }
     const address = existsSync(adminFile) ? readFileSync(adminFile, 'utf8').trim() : '';
@@ -105,10 +106,7 @@ async function live(child: Child, adminFile: string): Promise<string> {
 }
 
 const notReady = (child: Child, what: string): MeshtrailError =>
-  new MeshtrailError(
-    'PREREQUISITE_MISSING',
-    `The Envoy of ${child.name} ${what}. The end of its log:\n${child.logTail()}`,
-  );
+  new MeshtrailError('PREREQUISITE_MISSING', `The Envoy of ${child.name} ${what}. ${child.logEnd()}`);
 
 async function isLive(adminUrl: string): Promise<boolean> {
   try {
