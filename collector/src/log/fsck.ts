@@ -5,14 +5,15 @@ import { decodeBatch } from '../core/codec/batch.ts';
 import { type BatchEntry, formatEntry, headerOf, parseEntry } from '../core/codec/entry.ts';
 import { type ErrorCode, MeshtrailError } from '../core/error.ts';
 import { openCheckpoint } from '../core/tlog/checkpoint.ts';
-import { leafHash } from '../core/tlog/merkle.ts';
 import type { Verifier } from '../core/tlog/note.ts';
-import { encodeEntryTile, TILE_WIDTH, TreeEdge, tilePath } from '../core/tlog/tile.ts';
+import { TILE_WIDTH } from '../core/tlog/tile.ts';
 import { unpackBody } from './body.ts';
-import type { LockStore, SegmentStore, TileStore } from './stores.ts';
+import { type FindError, type NamedHead, TreeCheck } from './fsck-tree.ts';
+import type { LockStore, SegmentStore, TileStore, TreeHead } from './stores.ts';
 
 /** Findings that one run keeps; a directory that is all wrong needs no longer list. */
 const FINDINGS_MAX = 1000;
+const [PUBLISHED, LAST_SIGNED, INTEGRATED] = ['tree "published"', 'last-signed', 'tree "integrated"'] as const;
 
 export interface Finding {
   /** `error`: what is stored is not what was written. `gap`: records that the proxy numbered never arrived. */
@@ -60,13 +61,11 @@ class Run {
   private readonly input: FsckInput;
   private readonly findings: Finding[] = [];
   private readonly streams = new Map<string, Map<number, Link>>();
-  private readonly edge = new TreeEdge();
-  private readonly roots = new Map<number, Uint8Array>();
-  private tail: Uint8Array[] = [];
+  private entries = 0;
+  private bodies = 0;
   private records = 0;
   private batches = 0;
   private conflicts = 0;
-  private tilesExpected = 0;
   private publishedSize = 0;
 
   constructor(input: FsckInput) {
@@ -74,7 +73,7 @@ class Run {
   }
 
   report(): FsckReport {
-    return { findings: this.findings, entries: this.edge.size, records: this.records, published: this.publishedSize };
+    return { findings: this.findings, entries: this.entries, records: this.records, published: this.publishedSize };
   }
 
   private find(severity: Finding['severity'], code: ErrorCode, place: string, message: string): void {
@@ -97,70 +96,90 @@ class Run {
   }
 
   async all(): Promise<void> {
-    const { segments, tiles, lock } = this.input;
+    const { segments } = this.input;
     const end = (await this.at('segments', () => segments.end())) ?? 0;
-    const integrated = await this.at('tree "integrated"', () => tiles.integrated());
-    const published = await this.at('tree "published"', async () => {
+    const heads = await this.heads();
+    const size = Math.min(end, Math.max(0, ...heads.map(({ head }) => head.size)));
+    const find: FindError = (code, place, message) => this.find('error', code, place, message);
+    const tree = new TreeCheck({ tiles: this.input.tiles, heads, size, find });
+    await this.walk(end, size, tree);
+    tree.finish();
+    this.checkChains();
+    await this.census(tree.tilesExpected, size);
+  }
+
+  /** The heads that are stored; the one that is signed first, since it is the hardest to forge. */
+  private async heads(): Promise<NamedHead[]> {
+    const { tiles, lock } = this.input;
+    const published = await this.at(PUBLISHED, async () => {
       const note = await tiles.published();
       if (note === undefined) throw new MeshtrailError('STORE_CORRUPT', 'There is no published checkpoint.');
       return openCheckpoint(note, this.input.verifier);
     });
-    const lastSigned = await this.at('last-signed', async () => {
+    const lastSigned = await this.at(LAST_SIGNED, async () => {
       const record = await lock.read();
       if (record === undefined) throw new MeshtrailError('LAST_SIGNED_MISSING', 'There is no last-signed record.');
       return record;
     });
+    const integrated = await this.at(INTEGRATED, async () => {
+      const head = await tiles.integrated();
+      if (head === undefined && ((published?.size ?? 0) > 0 || (lastSigned?.size ?? 0) > 0))
+        throw new MeshtrailError('STORE_CORRUPT', 'It is missing.');
+      return head;
+    });
     this.publishedSize = published?.size ?? 0;
-    const heads = [
-      ['tree "integrated"', integrated],
-      ['tree "published"', published],
-      ['last-signed', lastSigned],
-    ] as const;
-    for (const [, head] of heads) if (head !== undefined) this.roots.set(head.size, new Uint8Array(0));
-    await this.walk(end, integrated?.size ?? 0);
-    for (const [place, head] of heads) {
-      if (head === undefined) continue;
-      const root = this.roots.get(head.size);
-      if (head.size > this.edge.size)
-        this.find('error', 'TREE_SHRANK', place, `It names size ${head.size}; ${this.edge.size} entries are stored.`);
-      else if (root === undefined || !equalBytes(root, head.root))
-        this.find('error', 'STORE_DIVERGED', place, `Its root is not that of the ${head.size} entries stored.`);
-    }
-    if (published !== undefined && lastSigned !== undefined && published.size > lastSigned.size) {
+    this.checkOrder(PUBLISHED, published, LAST_SIGNED, lastSigned);
+    this.checkOrder(LAST_SIGNED, lastSigned, INTEGRATED, integrated);
+    const named = (place: string, head: TreeHead | undefined): NamedHead[] =>
+      head === undefined ? [] : [{ place, head }];
+    return [...named(PUBLISHED, published), ...named(LAST_SIGNED, lastSigned), ...named(INTEGRATED, integrated)];
+  }
+
+  /** What is written first is never behind what is written after it, whenever the collector was killed. */
+  private checkOrder(laterName: string, later: TreeHead | undefined, place: string, first: TreeHead | undefined): void {
+    if (later !== undefined && first !== undefined && later.size > first.size)
       this.find(
         'error',
         'STORE_DIVERGED',
-        'last-signed',
-        `It names size ${lastSigned.size}, and size ${published.size} is published.`,
+        place,
+        `It names size ${first.size}, and ${laterName} names size ${later.size}.`,
       );
-    }
-    this.checkChains();
-    await this.census();
   }
 
-  private async walk(end: number, integratedSize: number): Promise<void> {
-    if (this.roots.has(0)) this.roots.set(0, this.edge.root());
-    for (let index = 0; index < end; index++) {
-      const place = `segment entry ${index}`;
-      const entry = await this.at(place, async () => {
-        const bytes = await this.input.segments.entry(index);
-        if (bytes === undefined) throw new MeshtrailError('STORE_CORRUPT', 'It is missing.');
-        return bytes;
-      });
-      await this.checkEntry(index, entry, index < integratedSize);
-      await this.extend(index, entry ?? new Uint8Array(0), index < integratedSize);
-      if (this.edge.size === integratedSize) await this.checkPartials();
-      if (this.roots.has(this.edge.size)) this.roots.set(this.edge.size, this.edge.root());
-      this.input.progress?.(index + 1, end);
+  private async walk(end: number, treeSize: number, tree: TreeCheck): Promise<void> {
+    for (let index = 0; index < end; ) {
+      const entry = await this.at(`segment entry ${index}`, async () => ({
+        bytes: await this.input.segments.entry(index),
+      }));
+      if (entry !== undefined && entry.bytes === undefined) {
+        index = await this.hole(index, end, treeSize, tree);
+        continue;
+      }
+      if (entry?.bytes !== undefined) {
+        this.entries++;
+        await this.checkEntry(index, entry.bytes, index < treeSize);
+      }
+      await tree.append(index, entry?.bytes);
+      index++;
+      this.input.progress?.(index, end);
     }
   }
 
-  private async checkEntry(index: number, bytes: Uint8Array | undefined, isIntegrated: boolean): Promise<void> {
-    if (bytes === undefined) return;
+  /** Entries that are missing: one finding for all of them. Beyond the tree nothing is known of them, so they are passed over. */
+  private async hole(from: number, end: number, treeSize: number, tree: TreeCheck): Promise<number> {
+    const to = (await this.at('segments', () => this.input.segments.following(from))) ?? end;
+    const message = to === from + 1 ? 'It is missing.' : `${to - from} entries from here to ${to - 1} are missing.`;
+    this.find('error', 'STORE_CORRUPT', `segment entry ${from}`, message);
+    for (let index = from; index < Math.min(to, treeSize); index++) await tree.append(index, undefined);
+    return to;
+  }
+
+  private async checkEntry(index: number, bytes: Uint8Array, isIntegrated: boolean): Promise<void> {
     const entry = await this.at(`segment entry ${index}`, () => parseEntry(bytes));
     if (entry === undefined || entry.kind === 'heartbeat') return;
     const name = `${toHex(entry.stream)} batch ${entry.batchNumber}`;
     if (entry.kind === 'batch') {
+      this.bodies++;
       await this.at(`segment body ${index} (stream ${name})`, () => this.checkBody(index, entry));
       this.checkStream(index, entry);
       this.records += entry.recordCount;
@@ -237,49 +256,28 @@ class Run {
     }
   }
 
-  private async extend(index: number, entry: Uint8Array, isIntegrated: boolean): Promise<void> {
-    const full: { level: number; index: number; bytes: Uint8Array }[] = [];
-    this.edge.append(leafHash(entry), (at, bytes) => full.push({ ...at, bytes }));
-    if (index % TILE_WIDTH === 0) this.tail = [];
-    this.tail.push(entry);
-    if (!isIntegrated) return;
-    for (const tile of full) await this.checkTile(tile.level, tile.index, tile.bytes);
-    if (this.tail.length < TILE_WIDTH) return;
-    const number = Math.floor(index / TILE_WIDTH);
-    await this.at(`tree entry tile ${number}`, async () => {
-      const stored = await this.input.tiles.entryTile(number);
-      if (stored === undefined || !equalBytes(stored, encodeEntryTile(this.tail)))
-        throw new MeshtrailError('STORE_CORRUPT', 'It is missing, or does not hold the entries stored.');
-    });
-  }
-
-  private async checkTile(level: number, index: number, bytes: Uint8Array): Promise<void> {
-    this.tilesExpected++;
-    await this.at(`tree ${tilePath({ level, index, width: bytes.length / 32 })}`, async () => {
-      const stored = await this.input.tiles.tile(level, index);
-      if (stored === undefined || !equalBytes(stored, bytes))
-        throw new MeshtrailError('STORE_CORRUPT', 'It is missing, or does not hold the hashes of the entries stored.');
-    });
-  }
-
-  private async checkPartials(): Promise<void> {
-    for (const { level, index, bytes } of this.edge.partials()) await this.checkTile(level, index, bytes);
-  }
-
-  private async census(): Promise<void> {
-    const census = await this.at('tree', () => this.input.tiles.census());
-    if (census === undefined) return;
-    for (const [what, stored, expected] of [
-      ['hash tiles', census.tiles, this.tilesExpected],
-      ['stream keys', census.batches, this.batches],
-      ['conflict keys', census.conflicts, this.conflicts],
-    ] as const) {
-      if (stored > expected)
+  private async census(tilesExpected: number, treeSize: number): Promise<void> {
+    const tree = await this.at('tree', () => this.input.tiles.census());
+    const segments = await this.at('segments', () => this.input.segments.census());
+    const counted: [string, number | undefined, number][] = [
+      ['tree hash tiles', tree?.tiles, tilesExpected],
+      ['tree entry tiles', tree?.entryTiles, Math.floor(treeSize / TILE_WIDTH)],
+      ['tree stream keys', tree?.batches, this.batches],
+      ['tree conflict keys', tree?.conflicts, this.conflicts],
+      ['tree keys', tree?.others, 0],
+      ['segments entries', segments?.entries, this.entries],
+      ['segments bodies', segments?.bodies, this.bodies],
+      ['segments keys', segments?.others, 0],
+    ];
+    for (const [place, stored, expected] of counted) {
+      if (stored !== undefined && stored > expected)
         this.find(
           'error',
           'STORE_CORRUPT',
-          `tree ${what}`,
-          `${stored} are stored, and the entries account for ${expected}.`,
+          place,
+          expected === 0
+            ? `${stored} are stored that nothing accounts for.`
+            : `${stored} are stored, and the log accounts for ${expected}.`,
         );
     }
   }
