@@ -15,6 +15,7 @@ import { Cleanup } from './lib/processes.ts';
 
 const BENCHMARKS: readonly Benchmark[] = [ingest, filter, bytes];
 const USAGE = 2;
+const COULD_NOT_MEASURE = 3;
 
 function list(): string {
   return [
@@ -114,6 +115,11 @@ async function main(args: readonly string[]): Promise<number> {
     });
   try {
     return await runOne(benchmark, values, cleanup);
+  } catch (error) {
+    process.stderr.write(
+      `${benchmark.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+    return COULD_NOT_MEASURE;
   } finally {
     await cleanup.run();
   }

@@ -17,7 +17,7 @@ import {
   NodeChild,
   OTHER_CORE,
 } from '../lib/processes.ts';
-import { interleave } from '../lib/rounds.ts';
+import { type Figures, interleave } from '../lib/rounds.ts';
 import type { ClientReply, ClientRequest } from './client.ts';
 
 const CONNECTIONS = 16;
@@ -106,26 +106,27 @@ async function warmUp(client: NodeChild, target: Target, isSmall: boolean): Prom
   target.perRound = isSmall ? 48 : Math.min(BATCHES_MAX, Math.ceil((batches * ROUND_MS) / elapsedMs));
 }
 
-async function round(client: NodeChild, name: Name, target: Target, notebook: Notebook): Promise<void> {
+async function round(client: NodeChild, target: Target): Promise<Figures> {
   const disturbance = new Disturbance([client.pid, target.pid]);
   const [cpuBefore, writtenBefore, clientBefore] = [cpuNs(target.pid), diskWriteBytes(target.pid), cpuNs(client.pid)];
   const sent = await send(client, target, target.perRound);
   const [cpu, written] = [cpuNs(target.pid) - cpuBefore, diskWriteBytes(target.pid) - writtenBefore];
   const { foreignCores, stealCores } = disturbance.end();
   const seconds = sent.elapsedMs / 1000;
-  const note = (figure: string, unit: string, value: number): void => notebook.note(name, figure, unit, value);
-  note('recordsPerSecond', 'records/s', sent.records / seconds);
-  note('batchesPerSecond', 'batches/s', sent.batches / seconds);
-  note('cpuPerBatchUs', 'us', cpu / 1000 / sent.batches);
-  note('cpuPerRecordUs', 'us', cpu / 1000 / sent.records);
-  note('coresUsed', 'cores', cpu / 1e6 / sent.elapsedMs);
-  note('clientCores', 'cores', (cpuNs(client.pid) - clientBefore) / 1e6 / sent.elapsedMs);
-  note('ackP50Ms', 'ms', sent.ackMsP50);
-  note('ackP99Ms', 'ms', sent.ackMsP99);
-  note('wireBytesPerRecord', 'bytes', sent.bodyBytes / sent.records);
-  note('writtenBytesPerRecord', 'bytes', written / sent.records);
-  note('foreignCores', 'cores', foreignCores);
-  note('stealCores', 'cores', stealCores);
+  return {
+    recordsPerSecond: ['records/s', sent.records / seconds],
+    batchesPerSecond: ['batches/s', sent.batches / seconds],
+    cpuPerBatchUs: ['us', cpu / 1000 / sent.batches],
+    cpuPerRecordUs: ['us', cpu / 1000 / sent.records],
+    coresUsed: ['cores', cpu / 1e6 / sent.elapsedMs],
+    ackP50Ms: ['ms', sent.ackMsP50],
+    ackP99Ms: ['ms', sent.ackMsP99],
+    wireBytesPerRecord: ['bytes', sent.bodyBytes / sent.records],
+    writtenBytesPerRecord: ['bytes', written / sent.records],
+    clientCores: ['cores', (cpuNs(client.pid) - clientBefore) / 1e6 / sent.elapsedMs],
+    foreignCores: ['cores', foreignCores],
+    stealCores: ['cores', stealCores],
+  };
 }
 
 async function verify({ collector, targets }: Field): Promise<Check[]> {
@@ -156,12 +157,14 @@ async function run({ rounds, isSmall, isProfiled, only, cleanup, progress }: Run
     progress(`warm-up: ${name}`);
     await warmUp(field.client, field.targets[name], isSmall);
   }
-  await interleave(
-    names,
+  const repeats = await interleave({
+    subjects: names,
     rounds,
+    isSmall,
+    notebook,
     progress,
-    async (name) => await round(field.client, name as Name, field.targets[name as Name], notebook),
-  );
+    measure: async (name) => await round(field.client, field.targets[name]),
+  });
   progress('checking that everything acknowledged is signed');
   const checks = await verify(field);
   for (const name of names) {
@@ -171,7 +174,7 @@ async function run({ rounds, isSmall, isProfiled, only, cleanup, progress }: Run
   }
   const profile = profileDir === undefined ? [] : profileShares(profileDir, PROFILE_LINES);
   return {
-    settings: { connections: CONNECTIONS, roundMs: ROUND_MS, recordsSent: field.targets.meshtrail.records },
+    settings: { connections: CONNECTIONS, roundMs: ROUND_MS, recordsSent: field.targets.meshtrail.records, repeats },
     subjects: names.map((name) => notebook.subject(name, WHAT[name])),
     ratios: ['recordsPerSecond', 'cpuPerRecordUs'].flatMap((figure) =>
       notebook.ratios(figure, ['meshtrail'], ['naive', 'append']),

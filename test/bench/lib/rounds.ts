@@ -1,6 +1,17 @@
 // Rounds: every subject once in each, in shuffled order, so that what changes on the machine meanwhile meets all of them alike.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { random } from '../../support/facts.ts';
+import type { Notebook } from './figures.ts';
+
+/** Cores that other processes may use while something is measured. Beyond it the measurement is thrown away and made again. */
+const FOREIGN_CORES_MAX = 0.2;
+/** As often as this for each round, over the whole run; then disturbed figures are kept, and the spread shows them. */
+const REPEATS_PER_ROUND = 2;
+/** What disturbs now often ends soon. */
+const REPEAT_PAUSE_MS = 2000;
+
+export type Figures = Readonly<Record<string, readonly [unit: string, value: number]>>;
 
 export function shuffled<T>(items: readonly T[], next: () => number): T[] {
   const order = [...items];
@@ -11,18 +22,31 @@ export function shuffled<T>(items: readonly T[], next: () => number): T[] {
   return order;
 }
 
-/** Runs each subject once in each round. */
-export async function interleave(
-  subjects: readonly string[],
-  rounds: number,
-  progress: (text: string) => void,
-  run: (subject: string, round: number) => Promise<void>,
-): Promise<void> {
+/** Measures each subject once in each round and notes the figures. Returns how many measurements were made again because others used the machine. */
+export async function interleave<Name extends string>(input: {
+  readonly subjects: readonly Name[];
+  readonly rounds: number;
+  readonly isSmall: boolean;
+  readonly notebook: Notebook;
+  readonly progress: (text: string) => void;
+  readonly measure: (subject: Name) => Promise<Figures>;
+}): Promise<number> {
+  const { subjects, rounds, isSmall, notebook, progress, measure } = input;
+  const repeatsMax = isSmall ? 0 : REPEATS_PER_ROUND * rounds;
   const next = random(rounds + subjects.length);
+  let repeats = 0;
   for (let round = 0; round < rounds; round++) {
     for (const subject of shuffled(subjects, next)) {
       progress(`round ${round + 1} of ${rounds}: ${subject}`);
-      await run(subject, round);
+      let figures = await measure(subject);
+      while ((figures['foreignCores']?.[1] ?? 0) > FOREIGN_CORES_MAX && repeats < repeatsMax) {
+        repeats++;
+        progress(`round ${round + 1} of ${rounds}: ${subject} again, others used the machine`);
+        await sleep(REPEAT_PAUSE_MS);
+        figures = await measure(subject);
+      }
+      for (const [figure, [unit, value]] of Object.entries(figures)) notebook.note(subject, figure, unit, value);
     }
   }
+  return repeats;
 }

@@ -1,0 +1,131 @@
+// The benchmarks work: each is run with tiny rounds, and what it writes has the shape that readers of the figures rely on.
+// Nothing here looks at how fast anything was.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { median, percentile } from './lib/figures.ts';
+
+const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
+const RUN_MS_MAX = 120_000;
+const ENVOY = process.env['MESHTRAIL_ENVOY'] ?? fileURLToPath(new URL('../../.tools/envoy/envoy', import.meta.url));
+const LINUX = process.platform === 'linux' ? false : 'CPU time is read from /proc';
+let dir = '';
+
+before(() => {
+  dir = mkdtempSync(join(tmpdir(), 'meshtrail-bench-test-'));
+});
+after(() => rmSync(dir, { recursive: true }));
+
+interface Spread {
+  readonly unit: string;
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+  readonly values: readonly number[];
+}
+interface Written {
+  readonly format: string;
+  readonly benchmark: string;
+  readonly rounds: number;
+  readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
+  readonly subjects: readonly { readonly name: string; readonly figures: Readonly<Record<string, Spread>> }[];
+  readonly ratios: readonly (Spread & { readonly figure: string; readonly of: string; readonly to: string })[];
+  readonly checks: readonly { readonly what: string; readonly ok: boolean }[];
+}
+
+function bench(...args: readonly string[]): {
+  readonly status: number | null;
+  readonly out: string;
+  readonly err: string;
+} {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+    encoding: 'utf8',
+    timeout: RUN_MS_MAX,
+  });
+  return { status, out: stdout, err: stderr };
+}
+
+/** Runs a benchmark small and checks what all of them promise. */
+function runSmall(name: string, subjects: readonly string[], figures: readonly string[]): Written {
+  const file = join(dir, `${name}.json`);
+  const { status, out, err } = bench(name, '--small', '--json', file);
+  assert.equal(status, 0, `${out}\n${err}`);
+  const written = JSON.parse(readFileSync(file, 'utf8')) as Written;
+  assert.equal(written.format, 'meshtrail/bench/v1');
+  assert.equal(written.benchmark, name);
+  assert.ok(written.machine.cores > 0 && written.machine.node.startsWith('v'));
+  assert.deepEqual(
+    written.subjects.map((subject) => subject.name),
+    subjects,
+  );
+  for (const subject of written.subjects)
+    for (const figure of figures) {
+      const found = subject.figures[figure];
+      assert.ok(found !== undefined, `${subject.name} has no ${figure}`);
+      assert.notEqual(found.unit, '');
+      assert.ok(found.values.length > 0 && found.values.every((value) => Number.isFinite(value) && value >= 0));
+      assert.ok(found.min <= found.median && found.median <= found.max);
+    }
+  assert.ok(written.checks.length > 0);
+  assert.deepEqual(
+    written.checks.filter(({ ok }) => !ok),
+    [],
+  );
+  for (const { values } of written.ratios) assert.equal(values.length, written.rounds);
+  for (const subject of subjects) assert.ok(out.includes(subject), `the table has no ${subject}`);
+  return written;
+}
+
+test('the list names every benchmark, and an unknown name is a mistake of usage', () => {
+  const { status, out } = bench();
+  assert.equal(status, 0);
+  for (const name of ['ingest', 'filter', 'bytes']) assert.match(out, new RegExp(`^  ${name} `, 'm'));
+  const wrong = bench('nothing');
+  assert.equal(wrong.status, 2);
+  assert.match(wrong.err, /^usage: /);
+});
+
+test('medians and percentiles', () => {
+  assert.equal(median([3, 1, 2]), 2);
+  assert.equal(median([4, 1, 2, 3]), 2.5);
+  assert.equal(percentile([5, 1, 4, 2, 3], 0.5), 3);
+  assert.equal(percentile([5, 1, 4, 2, 3], 0.99), 5);
+});
+
+test('ingest: every subject in every round, everything acknowledged is signed', { skip: LINUX }, () => {
+  const written = runSmall(
+    'ingest',
+    ['meshtrail', 'naive', 'append'],
+    ['recordsPerSecond', 'cpuPerBatchUs', 'ackP50Ms', 'ackP99Ms', 'diskBytesPerRecord'],
+  );
+  assert.ok(
+    written.ratios.some(({ figure, of, to }) => figure === 'recordsPerSecond' && of === 'meshtrail' && to === 'naive'),
+  );
+});
+
+test('bytes: wire, disk and the JSON of the same facts for every mix', { skip: LINUX }, () => {
+  const { subjects } = runSmall(
+    'bytes',
+    ['fullRandom', 'fullShared', 'tick', 'demo'],
+    ['wireBytesPerRecord', 'diskBytesPerRecord', 'jsonBytesPerRecord', 'jsonZstdBytesPerRecord'],
+  );
+  for (const { figures } of subjects)
+    assert.ok((figures['segmentBytesPerRecord']?.median ?? 0) < (figures['diskBytesPerRecord']?.median ?? 0));
+});
+
+test('filter: as many records delivered as requests sent, for our filter and for the logs of Envoy', {
+  skip: LINUX !== false ? LINUX : existsSync(ENVOY) ? false : 'Envoy is not installed here: npm run setup',
+}, () => {
+  const { ratios, checks } = runSmall(
+    'filter',
+    ['none', 'meshtrail', 'jsonFile', 'grpcAls'],
+    ['cpuPerRequestUs', 'requestsPerSecond', 'residentMib'],
+  );
+  assert.equal(checks.length, 3);
+  assert.ok(ratios.some(({ figure, to }) => figure === 'addedCpuPerRequestUs' && to === 'grpcAls'));
+});
