@@ -90,7 +90,13 @@ export async function levelStores(directory: string): Promise<Pick<OpenLogInput,
 }
 
 export async function openLevelLog(directory: string, more: Partial<OpenLogInput> = {}): Promise<EvidenceLog> {
-  return await openLog({ ...DEFAULTS, ...(await levelStores(directory)), ...more });
+  const stores = await levelStores(directory);
+  try {
+    return await openLog({ ...DEFAULTS, ...stores, ...more });
+  } catch (error) {
+    for (const store of Object.values(stores)) await store.close();
+    throw error;
+  }
 }
 
 export function admitted(wire: Uint8Array): AdmittedBatch {

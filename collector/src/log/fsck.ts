@@ -64,6 +64,8 @@ class Run {
   private entries = 0;
   private bodies = 0;
   private records = 0;
+  /** No entry is missing: every key of the tree can be accounted for. */
+  private isWhole = true;
   private batches = 0;
   private conflicts = 0;
   private publishedSize = 0;
@@ -170,6 +172,7 @@ class Run {
     const to = (await this.at('segments', () => this.input.segments.following(from))) ?? end;
     const message = to === from + 1 ? 'It is missing.' : `${to - from} entries from here to ${to - 1} are missing.`;
     this.find('error', 'STORE_CORRUPT', `segment entry ${from}`, message);
+    this.isWhole = false;
     for (let index = from; index < Math.min(to, treeSize); index++) await tree.append(index, undefined);
     return to;
   }
@@ -262,8 +265,8 @@ class Run {
     const counted: [string, number | undefined, number][] = [
       ['tree hash tiles', tree?.tiles, tilesExpected],
       ['tree entry tiles', tree?.entryTiles, Math.floor(treeSize / TILE_WIDTH)],
-      ['tree stream keys', tree?.batches, this.batches],
-      ['tree conflict keys', tree?.conflicts, this.conflicts],
+      ['tree stream keys', this.isWhole ? tree?.batches : undefined, this.batches],
+      ['tree conflict keys', this.isWhole ? tree?.conflicts : undefined, this.conflicts],
       ['tree keys', tree?.others, 0],
       ['segments entries', segments?.entries, this.entries],
       ['segments bodies', segments?.bodies, this.bodies],

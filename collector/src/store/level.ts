@@ -1,6 +1,6 @@
 // Opening LevelDB, and its errors in our words.
 
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, readdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Level } from 'level';
 import { MeshtrailError } from '../core/error.ts';
@@ -11,6 +11,7 @@ export type Database = Level<Uint8Array, Uint8Array>;
 export async function openLevel(path: string, writeBufferBytes: number): Promise<Database> {
   try {
     await makeDirectory(path);
+    await refuseHeadless(path);
     // Values are packed before they come here, so LevelDB's own compression would only cost time.
     const database: Database = new Level(path, {
       keyEncoding: 'view',
@@ -37,6 +38,16 @@ async function makeDirectory(path: string): Promise<void> {
       await parent.close();
     }
   }
+}
+
+/** LevelDB starts an empty database where CURRENT is missing, and deletes the data files that it then does not know. */
+async function refuseHeadless(path: string): Promise<void> {
+  const names = await readdir(path);
+  if (names.includes('CURRENT') || !names.some((name) => /^\d+\.(?:ldb|sst|log)$/.test(name))) return;
+  throw new MeshtrailError(
+    'STORE_CORRUPT',
+    `${path} holds data files and no file CURRENT. Restore the directory from a copy; nothing was changed.`,
+  );
 }
 
 /** Translates an error of the store. */

@@ -1,0 +1,140 @@
+// Goal: damage to the files of a closed directory is found, or has changed nothing that the log gives out; nobody is told "clean" when something is gone.
+// Method: bits, ends and whole files of real LevelDB directories; a flip in dead bytes may be harmless, so exports are compared.
+
+import assert from 'node:assert/strict';
+import { cp, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { after, before, test } from 'node:test';
+import fc from 'fast-check';
+import { ed25519Signer } from '../../collector/src/core/tlog/note.ts';
+import { levelStores, ManualClock, openLevelLog, signer } from '../support/logs.ts';
+import { damage, exportOf, filesOf, flipped, grow, makeDirectory, Workshop } from './directory.ts';
+
+let shop: Workshop;
+/** The same log twice: data in LevelDB's write-ahead logs, and moved into its tables. */
+let fresh: string;
+let settled: string;
+let whole: string;
+
+before(async () => {
+  shop = await Workshop.open();
+  fresh = shop.next();
+  await makeDirectory(fresh);
+  settled = await shop.copy(fresh);
+  // Opening replays the write-ahead logs into tables.
+  for (const store of Object.values(await levelStores(settled))) await store.close();
+  whole = await exportOf(await shop.copy(fresh));
+});
+after(async () => await shop.remove());
+
+/** Damages a copy; it must be refused, found, or give out the very same. */
+async function afterDamage(base: string, what: string, work: (copy: string) => Promise<void>): Promise<boolean> {
+  const copy = await shop.copy(base);
+  await work(copy);
+  const isFound = (await damage(copy)).length > 0;
+  if (!isFound) assert.equal(await exportOf(copy), whole, `${what}: called clean, and gives out something else`);
+  await rm(copy, { recursive: true });
+  return isFound;
+}
+
+const storeFiles = async (directory: string): Promise<string[]> =>
+  (await filesOf(directory))
+    .map((path) => relative(directory, path))
+    .filter((path) => !/meshtrail\.json$|keys|LOCK$|LOG(\.old)?$/.test(path));
+
+test('a flipped bit anywhere in the files', async (t) => {
+  let found = 0;
+  let runs = 0;
+  const names = { fresh: await storeFiles(fresh), settled: await storeFiles(settled) };
+  await fc.assert(
+    fc.asyncProperty(fc.boolean(), fc.nat(), fc.nat(), async (isFresh, which, bit) => {
+      const [base, list] = isFresh ? [fresh, names.fresh] : [settled, names.settled];
+      const name = list[which % list.length] as string;
+      runs++;
+      const isFound = await afterDamage(base, `${name} bit ${bit}`, async (copy) => {
+        const bytes = await readFile(join(copy, name));
+        if (bytes.length > 0) await writeFile(join(copy, name), flipped(bytes, bit % (bytes.length * 8)));
+      });
+      if (isFound) found++;
+    }),
+    { numRuns: Number(process.env['MESHTRAIL_FAULT_RUNS'] ?? 30) },
+  );
+  t.diagnostic(`${found} of ${runs} found, the others without effect`);
+  assert.ok(found > runs / 3);
+});
+
+test('a file that is cut short, emptied or removed', async () => {
+  const harmless: string[] = [];
+  for (const base of [fresh, settled])
+    for (const name of await storeFiles(base)) {
+      if ((await readFile(join(base, name))).length === 0) continue;
+      for (const [what, work] of Object.entries({
+        removed: async (path: string) => await rm(path),
+        emptied: async (path: string) => await truncate(path, 0),
+        halved: async (path: string) => await truncate(path, Math.floor((await readFile(path)).length / 2)),
+      })) {
+        const isFound = await afterDamage(base, `${name} ${what}`, async (copy) => await work(join(copy, name)));
+        if (!isFound) harmless.push(`${name} ${what}`);
+      }
+    }
+  assert.deepEqual(harmless, []);
+});
+
+test('a segment that is gone is named by its entries, and the rest is still checked', async () => {
+  const first = await shop.copy(settled);
+  await rm(join(first, 'segments', '0000000000000000'), { recursive: true });
+  const found = await damage(first);
+  assert.deepEqual([found.length, found[0]?.place], [1, 'segment entry 0']);
+  const last = await shop.copy(settled);
+  await rm(join(last, 'segments', '0000000000000256'), { recursive: true });
+  assert.ok((await damage(last)).some(({ code, place }) => code === 'TREE_SHRANK' && place === 'last-signed'));
+  await assert.rejects(openLevelLog(last), { code: 'TREE_SHRANK' });
+});
+
+test('an older copy put in place is not signed on', async () => {
+  const newer = await shop.copy(settled);
+  const clock = new ManualClock();
+  const log = await openLevelLog(newer, { clock });
+  await grow(log, clock, 5, 77);
+  await log.close();
+  // All but the last-signed record, which lives on another volume.
+  for (const part of ['segments', 'tree']) {
+    await rm(join(newer, part), { recursive: true });
+    await cp(join(settled, part), join(newer, part), { recursive: true });
+  }
+  await assert.rejects(openLevelLog(newer), { code: 'TREE_SHRANK' });
+  assert.ok((await damage(newer)).some(({ code }) => code === 'TREE_SHRANK'));
+});
+
+test('another history, another log and another key are not signed on', async () => {
+  const other = shop.next();
+  await makeDirectory(other, 270, 2);
+  const mixed = await shop.copy(settled);
+  await rename(join(mixed, 'last-signed'), join(mixed, 'own'));
+  await cp(join(other, 'last-signed'), join(mixed, 'last-signed'), { recursive: true });
+  await assert.rejects(openLevelLog(mixed), { code: 'STORE_DIVERGED' });
+  assert.ok((await damage(mixed)).some(({ code, place }) => code === 'STORE_DIVERGED' && place === 'last-signed'));
+
+  const bodies = await shop.copy(settled);
+  await rm(join(bodies, 'segments'), { recursive: true });
+  await cp(join(other, 'segments'), join(bodies, 'segments'), { recursive: true });
+  const found = await damage(bodies);
+  assert.ok(found.some(({ place }) => /^segment entry 0$/.test(place)));
+
+  const seed = new Uint8Array(32).fill(3);
+  await assert.rejects(openLevelLog(await shop.copy(settled), { signer: ed25519Signer('other.mesh/log', seed) }), {
+    code: 'STORE_FOREIGN',
+  });
+  await assert.rejects(openLevelLog(await shop.copy(settled), { signer: ed25519Signer(signer.name, seed) }), {
+    code: 'NOTE_NOT_VERIFIED',
+  });
+});
+
+test('the tree is made anew from the segments', async () => {
+  const copy = await shop.copy(settled);
+  await rm(join(copy, 'tree'), { recursive: true });
+  assert.ok((await damage(copy)).length > 0);
+  await (await openLevelLog(copy)).close();
+  assert.deepEqual(await damage(copy), []);
+  assert.equal(await exportOf(copy), whole);
+});
