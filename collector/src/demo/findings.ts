@@ -95,9 +95,12 @@ export function findIncident(records: readonly FlowRecord[]): Incident | undefin
   const [firstDenied] = atCallee.filter(({ verdict }) => verdict === 'denied');
   if (firstDenied === undefined) return undefined;
   const workload = principal.split('/').at(-1) ?? principal;
-  const atCaller = records.filter((r) => r.reporter === 'source' && proxyOf(r) === workload);
+  // Calls inside the mesh are seen by the callee; its own sidecar, which saw them first, is asked for the others only.
+  const goneOut = records.filter(
+    (r) => r.reporter === 'source' && proxyOf(r) === workload && r.upstream.cluster === OUTSIDE_CLUSTER,
+  );
   const began = firstDenied.time;
-  const usual = new Set([...atCallee, ...atCaller].filter(({ time }) => time < began).map(kindOf));
+  const usual = new Set([...atCallee, ...goneOut].filter(({ time }) => time < began).map(kindOf));
   const isNew = (r: FlowRecord): boolean => !usual.has(kindOf(r));
   const unusual = atCallee.filter(isNew);
   const allowed = unusual.filter((r) => r.verdict === 'allowed' && (r.response.code ?? 0) < 300);
@@ -116,6 +119,6 @@ export function findIncident(records: readonly FlowRecord[]): Incident | undefin
     firstAllowed: allowed[0],
     allowed,
     onBehalf: records.filter(isOnBehalf),
-    sentOut: atCaller.filter((r) => r.upstream.cluster === OUTSIDE_CLUSTER && isNew(r)),
+    sentOut: goneOut.filter(isNew),
   };
 }

@@ -9,7 +9,7 @@ import type { LogAudit } from './recorded.ts';
 
 const CALL_WIDTH = 40;
 const POLICY_WIDTH = 26;
-const LABEL_WIDTH = 10;
+const LABEL_WIDTH = 12;
 const VERDICT_WIDTH = 11;
 const LINES_MAX = 30;
 
@@ -67,7 +67,7 @@ function callLine(record: FlowRecord, began: string, remark = record.policy ?? '
   const since = `+${(secondsOf(record.time) - secondsOf(began)).toFixed(3)}s`.padStart(8);
   const outcome = `${verdict} ${response.code ?? '-'}`.padEnd(VERDICT_WIDTH);
   const style = (response.code ?? 0) === 404 ? undefined : VERDICT_STYLES[verdict];
-  const call = `${request.method ?? '-'} ${request.host ?? '-'}${request.path ?? ''}`;
+  const call = `${(request.method ?? '-').padEnd(4)} ${request.host ?? '-'}${request.path ?? ''}`;
   return [
     `  ${since}`,
     style === undefined ? outcome : styled(style, outcome),
@@ -118,7 +118,8 @@ export function incidentLines(incident: Incident | undefined): string[] {
   return [
     head('The incident, from the records alone'),
     labelled('identity', styled('bold', visible(principal))),
-    labelled('', `certificate ${cut(oneOf(certificates), 24)}, verified and refused by ${oneOf([...refusers])}`),
+    labelled('shown by', `certificate ${cut(oneOf(certificates), 24)}, over mTLS`),
+    labelled('refused by', cut(oneOf([...refusers]), 80)),
     labelled('began', `${began.slice(0, 10)} ${began.slice(11, 23)} UTC`),
     '',
     ...probes.slice(0, LINES_MAX).map((record) => callLine(record, began)),
