@@ -32,6 +32,7 @@ import { openLevelZones } from './store/level-zones.ts';
 const DIRECTORY_FORMAT = 'meshtrail/directory/v1';
 /** Requests that are under way when the collector stops get this long. */
 const CLOSE_GRACE_MS = 5000;
+const CLOSE_CHECK_MS = 10;
 const SEGMENT_ENTRIES_MIN = OPTIONS.segment_entries_min.default;
 
 /** A running collector. */
@@ -223,18 +224,31 @@ async function openIndexStore(dir: string, logger: FastifyBaseLogger): Promise<Z
   try {
     return await openLevelZones(dir);
   } catch (error) {
-    if (!(error instanceof MeshtrailError) || error.code !== 'STORE_CORRUPT') throw error;
+    if (!(error instanceof MeshtrailError) || error.code === 'STORE_LOCKED') throw error;
     logger.warn({ err: error }, 'the index is damaged and is built anew from the log');
     rmSync(dir, { recursive: true, force: true });
     return await openLevelZones(dir);
   }
 }
 
+/** Counts the requests of a listener that are under way. */
+function requestsOf(app: FastifyInstance): () => number {
+  let count = 0;
+  app.addHook('onRequest', async (_request, reply) => {
+    count++;
+    reply.raw.once('close', () => count--);
+  });
+  return () => count;
+}
+
 /** Closes a listener: what is under way is answered, and who does not come to an end is cut off. */
-async function closeListener(app: FastifyInstance): Promise<void> {
-  const cut = setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS);
-  await app.close();
-  clearTimeout(cut);
+async function closeListener(app: FastifyInstance, requests: () => number): Promise<void> {
+  const closed = app.close();
+  const until = performance.now() + CLOSE_GRACE_MS;
+  while (requests() > 0 && performance.now() < until) await new Promise((done) => setTimeout(done, CLOSE_CHECK_MS));
+  // Connections that never sent a request are not idle to Node, and would keep the listener open.
+  app.server.closeAllConnections();
+  await closed;
 }
 
 async function listen(
@@ -278,7 +292,10 @@ export async function startCollector(input: CollectorInput): Promise<Collector> 
       events: apiEvents,
       ...(serveMetrics === undefined ? {} : { serveMetrics }),
     });
-    open.push({ close: async () => void (await Promise.all([closeListener(ingest), closeListener(api)])) });
+    const listeners = [ingest, api].map((app) => ({ app, requests: requestsOf(app) }));
+    open.push({
+      close: async () => void (await Promise.all(listeners.map(({ app, requests }) => closeListener(app, requests)))),
+    });
     const at = {
       api: await listen(api, 'api', config.values.api),
       ingest: await listen(ingest, 'ingest', config.values.ingest),

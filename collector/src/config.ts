@@ -19,6 +19,8 @@ interface IntegerOption extends OptionBase {
 interface TextOption extends OptionBase {
   readonly type: 'text' | 'address' | 'origin' | 'path' | 'secret';
   readonly default: string;
+  /** Accepted values, where there are few. */
+  readonly choices?: readonly string[];
 }
 type Option = IntegerOption | TextOption;
 
@@ -95,7 +97,12 @@ export const OPTIONS = {
     max: 600_000,
     help: 'Time that one query may take; likewise.',
   },
-  log_level: { type: 'text', default: 'info', help: 'trace, debug, info, warn, error, fatal or silent.' },
+  log_level: {
+    type: 'text',
+    default: 'info',
+    choices: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    help: 'trace, debug, info, warn, error, fatal or silent.',
+  },
 } as const satisfies Record<string, Option>;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -109,7 +116,6 @@ export interface Config {
 }
 
 const NAMES = Object.keys(OPTIONS) as OptionName[];
-const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 const FILE_SIZE_BYTES_MAX = 1_048_576;
 
 /** The flag of an option, without dashes in front: `publish-interval-ms`. */
@@ -149,8 +155,8 @@ function textOf(name: string, raw: unknown, option: TextOption): string {
   if (option.type === 'origin' && !/^[\x21-\x2a\x2c-\x7e]{1,255}$/.test(raw)) {
     throw invalid(name, raw, 'a name of 1 to 255 visible ASCII characters without "+", such as mesh.example.com/log');
   }
-  if (name.endsWith('log_level') && !LOG_LEVELS.includes(raw))
-    throw invalid(name, raw, `one of ${LOG_LEVELS.join(', ')}`);
+  if (option.choices !== undefined && !option.choices.includes(raw))
+    throw invalid(name, raw, `one of ${option.choices.join(', ')}`);
   return raw;
 }
 

@@ -108,7 +108,8 @@ export async function serve(
     ...{ api, ingest, vkey, origin, pid, ready, readyFile },
     stderr: () => stderr,
     async stop(signal = 'SIGTERM') {
-      child.kill(signal);
+      // The launcher passes signals on, but nobody can pass on this one.
+      process.kill(signal === 'SIGKILL' ? pid : (child.pid ?? pid), signal);
       const [code] = await ended;
       return code;
     },
