@@ -13,6 +13,7 @@ import {
   type RecorderOptions,
   rbacFilters,
   recorderFilter,
+  tlsInspector,
   type VirtualHost,
 } from './envoy-parts.ts';
 import type { WorkloadPolicies } from './policies.ts';
@@ -109,6 +110,7 @@ function listener(
     traffic_direction: name === 'inbound' ? 'INBOUND' : 'OUTBOUND',
     // With reuse, a second mesh on this machine could take the same port without an error, and get half of this one's connections.
     enable_reuse_port: false,
+    ...(name === 'inbound' ? { listener_filters: [tlsInspector()] } : {}),
     filter_chains: [{ name, filters: [manager], ...tls }],
   };
 }

@@ -26,6 +26,7 @@ export interface Listener {
   readonly address: Address;
   readonly traffic_direction: 'INBOUND' | 'OUTBOUND';
   readonly enable_reuse_port: boolean;
+  readonly listener_filters?: readonly NamedFilter[];
   readonly filter_chains: readonly FilterChain[];
 }
 export interface Cluster {
@@ -83,6 +84,8 @@ export function cluster(
 
 function commonTls(identity: WorkloadIdentity, caFile: string, matcher: { readonly [kind: string]: string }): Json {
   return {
+    // Envoy's clients would stop at 1.2.
+    tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
     tls_certificates: [
       { certificate_chain: { filename: identity.certificateFile }, private_key: { filename: identity.keyFile } },
     ],
@@ -117,6 +120,12 @@ export function downstreamTls(identity: WorkloadIdentity, caFile: string, trustD
       common_tls_context: commonTls(identity, caFile, { prefix: `spiffe://${trustDomain}/` }),
     }),
   };
+}
+
+/** Reads the server name that a client asks for, before TLS begins. */
+export function tlsInspector(): NamedFilter {
+  const name = 'envoy.filters.listener.tls_inspector';
+  return { name, typed_config: typed('envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector') };
 }
 
 /**
@@ -197,14 +206,39 @@ export interface HttpInput {
   readonly accessLogFile?: string;
 }
 
+/** What a proxy says of an exchange in a log of its own, for tests that hold the records against it. */
 const ACCESS_LOG_FIELDS = {
+  start: '%START_TIME(%s.%9f)%',
+  duration_ms: '%DURATION%',
   method: '%REQ(:METHOD)%',
+  authority: '%REQ(:AUTHORITY)%',
   path: '%REQ(:PATH)%',
+  protocol: '%PROTOCOL%',
+  user_agent: '%REQ(USER-AGENT)%',
+  request_id: '%REQ(X-REQUEST-ID)%',
+  traceparent: '%REQ(TRACEPARENT)%',
   code: '%RESPONSE_CODE%',
   flags: '%RESPONSE_FLAGS%',
   details: '%RESPONSE_CODE_DETAILS%',
+  request_headers_bytes: '%REQUEST_HEADERS_BYTES%',
+  request_body_bytes: '%BYTES_RECEIVED%',
+  response_headers_bytes: '%RESPONSE_HEADERS_BYTES%',
+  response_body_bytes: '%BYTES_SENT%',
+  connection_id: '%CONNECTION_ID%',
+  remote: '%DOWNSTREAM_REMOTE_ADDRESS%',
+  local: '%DOWNSTREAM_LOCAL_ADDRESS%',
   peer: '%DOWNSTREAM_PEER_URI_SAN%',
-  request_id: '%REQ(X-REQUEST-ID)%',
+  own: '%DOWNSTREAM_LOCAL_URI_SAN%',
+  peer_digest: '%DOWNSTREAM_PEER_FINGERPRINT_256%',
+  tls: '%DOWNSTREAM_TLS_VERSION%',
+  sni: '%REQUESTED_SERVER_NAME%',
+  route: '%ROUTE_NAME%',
+  upstream_cluster: '%UPSTREAM_CLUSTER_RAW%',
+  upstream: '%UPSTREAM_HOST%',
+  upstream_peer: '%UPSTREAM_PEER_URI_SAN%',
+  attempts: '%UPSTREAM_REQUEST_ATTEMPT_COUNT%',
+  shadow_result: '%DYNAMIC_METADATA(envoy.filters.http.rbac:istio_dry_run_deny_shadow_engine_result)%',
+  shadow_policy: '%DYNAMIC_METADATA(envoy.filters.http.rbac:istio_dry_run_deny_shadow_effective_policy_id)%',
 } as const;
 
 /** The HTTP connection manager: given filters, then the router. */
