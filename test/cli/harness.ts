@@ -5,7 +5,6 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const COMMAND = fileURLToPath(new URL('../../collector/bin/meshtrail.js', import.meta.url));
@@ -60,16 +59,32 @@ export interface Serving {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
+/** Where hooks go that run at the end: a test's own context, or a file's. */
+export interface Ending {
+  after(hook: () => unknown): void;
+}
+
+/** An ending for what a whole file shares: call `end` in the file's `after`. */
+export function forFile(): Ending & { end(): Promise<void> } {
+  const hooks: (() => unknown)[] = [];
+  return {
+    after: (hook) => hooks.push(hook),
+    async end() {
+      for (const hook of hooks.reverse()) await hook();
+    },
+  };
+}
+
 /** A directory that is removed after the test. */
-export function scratch(t: TestContext): string {
+export function scratch(t: Ending): string {
   const dir = mkdtempSync(join(tmpdir(), 'meshtrail cli '));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  t.after(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }));
   return dir;
 }
 
 /** Starts `meshtrail serve` and waits until it is ready; it ends with the test at the latest. */
 export async function serve(
-  t: TestContext,
+  t: Ending,
   dir: string,
   args: readonly string[] = [],
   options: RunOptions = {},

@@ -60,10 +60,12 @@ async function everyPage(input: VerbInput, take: (flows: readonly FlowRecord[]) 
 async function printAll(input: VerbInput, format: Format): Promise<number> {
   const kept: FlowRecord[] = [];
   let count = 0;
+  let isFirst = true;
   const last = await everyPage(input, (flows) => {
     if (format === 'ndjson' && flows.length > 0) print(flows.map((record) => json(record)).join('\n'));
-    else if (format === 'csv' && (count === 0 || flows.length > 0)) print(csv(FLOW_NAMES, flows, count === 0));
-    else kept.push(...flows);
+    else if (format === 'csv') print(csv(FLOW_NAMES, flows, isFirst));
+    else if (format !== 'ndjson') kept.push(...flows);
+    isFirst = false;
     count += flows.length;
   });
   const isStreamed = format === 'ndjson' || format === 'csv';

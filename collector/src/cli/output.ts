@@ -22,7 +22,7 @@ export function isUnread(): boolean {
 }
 
 function write(stream: NodeJS.WriteStream, text: string): void {
-  if (!gone.has(stream)) stream.write(text.endsWith('\n') ? text : `${text}\n`);
+  if (text !== '' && !gone.has(stream)) stream.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 
 /** Writes an answer. */
@@ -139,13 +139,13 @@ function csvLine(cells: readonly (string | undefined)[]): string {
   return cells.map((cell) => (cell === undefined ? '' : cell === '' ? '""' : csvCell(cell))).join(',');
 }
 
-/** CSV with a fixed header: the same columns whatever the rows hold, so that a program can rely on them. */
+/** CSV with a fixed header, each line ended by CRLF: the same columns whatever the rows hold, so that a program can rely on them. */
 export function csv(names: readonly string[], rows: readonly unknown[], hasHeader = true): string {
   const lines = rows.map((row) => {
     const flat = flatten(row, names);
     return csvLine(names.map((name) => flat[name]));
   });
-  return [...(hasHeader ? [csvLine(names)] : []), ...lines].join('\r\n');
+  return [...(hasHeader ? [csvLine(names)] : []), ...lines].map((line) => `${line}\r\n`).join('');
 }
 
 export interface Rows<T> {
