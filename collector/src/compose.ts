@@ -1,10 +1,10 @@
 // The only file that chooses drivers and joins rooms: a collector over a directory, and what the command needs of a directory.
 
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { apiApp } from './api/app.ts';
 import { addressOf, type Config, OPTIONS } from './config.ts';
@@ -23,8 +23,9 @@ import { openZoneIndex } from './index/zone-index.ts';
 import { ingestApp } from './ingest/app.ts';
 import { trustNetwork } from './ingest/identity.ts';
 import type { EvidenceLog } from './log/evidence-log.ts';
-import { type FsckReport, fsck } from './log/fsck.ts';
+import { type Finding, type FsckReport, fsck } from './log/fsck.ts';
 import { openLog } from './log/open-log.ts';
+import { checkLevelFiles } from './store/level-files.ts';
 import { openLevelSegments } from './store/level-segments.ts';
 import { openLevelLock, openLevelTiles } from './store/level-tree.ts';
 import { openLevelZones } from './store/level-zones.ts';
@@ -325,6 +326,27 @@ export function removeFile(file: string): void {
   rmSync(file, { force: true });
 }
 
+/** Damage of the files themselves. They are then not opened: LevelDB would drop what is damaged, and with it the evidence of the damage. */
+async function damagedFiles(dir: string, lastSignedDir: string): Promise<Finding[]> {
+  const segments = join(dir, 'segments');
+  const databases = [
+    ...(existsSync(segments) ? readdirSync(segments).map((name) => join(segments, name)) : []),
+    join(dir, 'tree'),
+    lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir,
+  ].filter((path) => existsSync(path) && statSync(path).isDirectory());
+  const found: Finding[] = [];
+  for (const database of databases) {
+    for (const { path, damage } of await checkLevelFiles(database, 'all'))
+      found.push({
+        severity: 'error',
+        code: 'STORE_CORRUPT',
+        place: relative(dir, path),
+        message: `The file is damaged: ${damage}. Nothing was opened, and nothing else checked.`,
+      });
+  }
+  return found;
+}
+
 /** Checks a collector's directory while no collector runs on it. Throws STORE_LOCKED, STORE_FOREIGN, KEY_MISSING, PREREQUISITE_MISSING. */
 export async function fsckDirectory(
   dir: string,
@@ -350,6 +372,8 @@ export async function fsckDirectory(
   const missing = parts.find((part) => !existsSync(part));
   if (missing !== undefined)
     throw new MeshtrailError('STORE_CORRUPT', `${missing} is missing: the directory is not whole.`);
+  const damaged = await damagedFiles(dir, lastSignedDir);
+  if (damaged.length > 0) return { findings: damaged, entries: 0, records: 0, published: 0 };
   const stores = await openStores(dir, lastSignedDir, SEGMENT_ENTRIES_MIN);
   try {
     return await fsck({ ...stores, verifier, progress });

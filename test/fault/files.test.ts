@@ -7,6 +7,7 @@ import { join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { ed25519Signer } from '../../collector/src/core/tlog/note.ts';
+import { checkLevelFiles } from '../../collector/src/store/level-files.ts';
 import { levelStores, ManualClock, openLevelLog, signer } from '../support/logs.ts';
 import { damage, exportOf, filesOf, flipped, grow, makeDirectory, Workshop } from './directory.ts';
 
@@ -22,7 +23,9 @@ before(async () => {
   await makeDirectory(fresh);
   settled = await shop.copy(fresh);
   // Opening replays the write-ahead logs into tables.
-  for (const store of Object.values(await levelStores(settled))) await store.close();
+  const stores = await levelStores(settled);
+  await stores.segments.entry(0);
+  for (const store of Object.values(stores)) await store.close();
   whole = await exportOf(await shop.copy(fresh));
 });
 after(async () => await shop.remove());
@@ -78,6 +81,36 @@ test('a file that is cut short, emptied or removed', async () => {
       }
     }
   assert.deepEqual(harmless, []);
+});
+
+test('a damaged block or record is named by file and byte, and nothing is opened for it', async () => {
+  for (const [base, pattern] of [
+    [settled, /^segments.0000000000000000.\d+\.ldb$/],
+    [fresh, /^segments.0000000000000000.\d+\.log$/],
+    [fresh, /^tree.MANIFEST-\d+$/],
+  ] as const) {
+    const copy = await shop.copy(base);
+    const name = (await storeFiles(copy)).find((path) => pattern.test(path)) as string;
+    const bent = flipped(await readFile(join(copy, name)), 5000 % (8 * 40));
+    await writeFile(join(copy, name), bent);
+    const found = await damage(copy);
+    assert.deepEqual(
+      found.map(({ code, place }) => [code, place]),
+      [['STORE_CORRUPT', name]],
+    );
+    assert.deepEqual(await readFile(join(copy, name)), Buffer.from(bent));
+    if (!name.endsWith('ldb')) await assert.rejects(openLevelLog(copy), { code: 'STORE_CORRUPT' });
+  }
+});
+
+test('a record of a log that a kill cut off is no damage', async () => {
+  const copy = await shop.copy(fresh);
+  const name = (await storeFiles(copy)).find((path) => /^segments.0{16}.\d+\.log$/.test(path)) as string;
+  const bytes = await readFile(join(copy, name));
+  for (const cut of [1, 6, 7, 8, 500]) {
+    await writeFile(join(copy, name), bytes.subarray(0, bytes.length - cut));
+    assert.deepEqual(await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all'), []);
+  }
 });
 
 test('a segment that is gone is named by its entries, and the rest is still checked', async () => {

@@ -1,9 +1,10 @@
 // Opening LevelDB, and its errors in our words.
 
-import { mkdir, open, readdir } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Level } from 'level';
 import { MeshtrailError } from '../core/error.ts';
+import { checkLevelFiles } from './level-files.ts';
 
 export type Database = Level<Uint8Array, Uint8Array>;
 
@@ -11,7 +12,7 @@ export type Database = Level<Uint8Array, Uint8Array>;
 export async function openLevel(path: string, writeBufferBytes: number): Promise<Database> {
   try {
     await makeDirectory(path);
-    await refuseHeadless(path);
+    await refuseDamaged(path);
     // Values are packed before they come here, so LevelDB's own compression would only cost time.
     const database: Database = new Level(path, {
       keyEncoding: 'view',
@@ -40,14 +41,14 @@ async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-/** LevelDB starts an empty database where CURRENT is missing, and deletes the data files that it then does not know. */
-async function refuseHeadless(path: string): Promise<void> {
-  const names = await readdir(path);
-  if (names.includes('CURRENT') || !names.some((name) => /^\d+\.(?:ldb|sst|log)$/.test(name))) return;
-  throw new MeshtrailError(
-    'STORE_CORRUPT',
-    `${path} holds data files and no file CURRENT. Restore the directory from a copy; nothing was changed.`,
-  );
+/** Refuses what LevelDB would pass over: a damaged record of its log is acknowledged data that would be gone. */
+async function refuseDamaged(path: string): Promise<void> {
+  const [first] = await checkLevelFiles(path, 'logs');
+  if (first !== undefined)
+    throw new MeshtrailError(
+      'STORE_CORRUPT',
+      `${first.path} is damaged: ${first.damage}. Nothing was changed. Run \`meshtrail fsck\`, and restore the directory from a copy.`,
+    );
 }
 
 /** Translates an error of the store. */
