@@ -15,6 +15,8 @@ export interface Attribute {
   readonly type: AttributeType;
   readonly class: AttributeClass;
   readonly description: string;
+  /** What a number counts, or how a value is written. */
+  readonly unit?: string;
   /** Envoy's attribute, where it has another name or only part of the meaning. */
   readonly envoy?: string;
   /** The value in a record; undefined is absent. */
@@ -29,6 +31,14 @@ export interface FilterRow {
 }
 
 type Row = readonly [name: string, type: AttributeType, of: AttributeClass, description: string, envoy?: string];
+
+const UNITS: Readonly<Record<string, string>> = {
+  time: 'ns; written RFC 3339, UTC',
+  duration: 'us; written `"0.004512s"`',
+  'request.total_size': 'bytes',
+  'response.total_size': 'bytes',
+  'upstream.request_attempt_count': 'attempts',
+};
 
 const ROWS: readonly Row[] = [
   ['id', 'string', 'recorder', 'Record id, `<leaf index>.<record index>`'],
@@ -55,7 +65,7 @@ const ROWS: readonly Row[] = [
   ],
   ['source.namespace', 'string', 'derived', "Namespace in the caller's SPIFFE id"],
   ['source.service_account', 'string', 'derived', "Service account in the caller's SPIFFE id"],
-  ['source.workload', 'string', 'derived', 'Workload of the caller, where its own proxy reports'],
+  ['source.workload', 'string', 'derived', 'Workload of the caller, where its own proxy reports', 'xds.node.cluster'],
   ['destination.address', 'string', 'observed', 'Address and port of the callee'],
   [
     'destination.principal',
@@ -66,7 +76,13 @@ const ROWS: readonly Row[] = [
   ],
   ['destination.namespace', 'string', 'derived', "Namespace in the callee's SPIFFE id"],
   ['destination.service_account', 'string', 'derived', "Service account in the callee's SPIFFE id"],
-  ['destination.workload', 'string', 'derived', 'Workload of the callee, where its own proxy reports'],
+  [
+    'destination.workload',
+    'string',
+    'derived',
+    'Workload of the callee, where its own proxy reports',
+    'xds.node.cluster',
+  ],
   ['request.id', 'string', 'claimed', 'x-request-id'],
   ['request.method', 'string', 'claimed', 'HTTP method'],
   ['request.host', 'string', 'claimed', 'Host or :authority'],
@@ -74,13 +90,13 @@ const ROWS: readonly Row[] = [
   ['request.protocol', 'string', 'observed', '`HTTP/1.1`, `HTTP/2`, ...'],
   ['request.useragent', 'string', 'claimed', 'User-Agent; private'],
   ['request.headers', 'map', 'claimed', 'Allow-listed headers, `request.headers["name"]`; private'],
-  ['request.content_type', 'string', 'claimed', 'Content type of the request'],
+  ['request.content_type', 'string', 'claimed', 'Content type of the request', 'request.headers["content-type"]'],
   ['request.total_size', 'int', 'observed', 'Bytes of headers and body; Envoy counts headers that it added'],
   ['response.code', 'int', 'observed', 'HTTP status'],
   ['response.code_details', 'string', 'observed', 'Why Envoy answered so'],
   ['response.flags', 'int', 'observed', "Envoy's response flags as a bit vector"],
   ['response.grpc_status', 'int', 'observed', 'gRPC status, only of gRPC exchanges'],
-  ['response.content_type', 'string', 'claimed', 'Content type of the response'],
+  ['response.content_type', 'string', 'claimed', 'Content type of the response', 'response.headers["content-type"]'],
   ['response.total_size', 'int', 'observed', 'Bytes of headers and body'],
   ['connection.id', 'int', 'observed', "Envoy's id of the downstream connection"],
   ['connection.direction', 'string', 'observed', '`inbound` or `outbound`', 'xds.listener_direction'],
@@ -102,15 +118,27 @@ const ROWS: readonly Row[] = [
   ],
   ['upstream.request_attempt_count', 'int', 'observed', 'Attempts, 1 without a retry'],
   ['upstream.transport_failure_reason', 'string', 'observed', 'Why the upstream could not be reached'],
-  ['rbac.result', 'string', 'observed', 'Enforced RBAC: `allowed` or `denied`'],
-  ['rbac.shadow_result', 'string', 'observed', 'Shadow (dry-run) RBAC: `allowed` or `denied`'],
-  ['rbac.shadow_policy', 'string', 'observed', 'The shadow RBAC policy that matched'],
-  ['token.issuer', 'string', 'observed', 'Issuer of a verified token'],
-  ['token.subject', 'string', 'observed', 'Subject of a verified token; private'],
-  ['trace.id', 'string', 'claimed', 'W3C trace id, hex'],
-  ['trace.span_id', 'string', 'claimed', 'W3C parent id: the span of the caller'],
-  ['trace.sampled', 'bool', 'claimed', 'The sampled flag'],
-  ['trace.malformed', 'string', 'claimed', 'A traceparent that does not parse, as it came'],
+  ['rbac.result', 'string', 'observed', 'Enforced RBAC: `allowed` or `denied`', 'metadata of the RBAC filter'],
+  [
+    'rbac.shadow_result',
+    'string',
+    'observed',
+    'Shadow (dry-run) RBAC: `allowed` or `denied`',
+    'metadata of the RBAC filter',
+  ],
+  ['rbac.shadow_policy', 'string', 'observed', 'The shadow RBAC policy that matched', 'metadata of the RBAC filter'],
+  ['token.issuer', 'string', 'observed', 'Issuer of a verified token', 'metadata of the JWT filter'],
+  ['token.subject', 'string', 'observed', 'Subject of a verified token; private', 'metadata of the JWT filter'],
+  ['trace.id', 'string', 'claimed', 'W3C trace id, hex', 'request.headers["traceparent"]'],
+  ['trace.span_id', 'string', 'claimed', 'W3C parent id: the span of the caller', 'request.headers["traceparent"]'],
+  ['trace.sampled', 'bool', 'claimed', 'The sampled flag', 'request.headers["traceparent"]'],
+  [
+    'trace.malformed',
+    'string',
+    'claimed',
+    'A traceparent that does not parse, as it came',
+    'request.headers["traceparent"]',
+  ],
   ['node.id', 'string', 'recorder', "Envoy's node id", 'xds.node.id'],
   ['node.cluster', 'string', 'recorder', "Envoy's node cluster", 'xds.node.cluster'],
   ['record.stream', 'string', 'recorder', 'Stream of the record, hex'],
@@ -134,7 +162,11 @@ function accessor(name: string): Attribute['of'] {
 export const ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map(
   ROWS.map(([name, type, kind, description, envoy]) => [
     name,
-    { name, type, class: kind, description, of: accessor(name), ...(envoy === undefined ? {} : { envoy }) },
+    {
+      ...{ name, type, class: kind, description, of: accessor(name) },
+      ...(UNITS[name] === undefined ? {} : { unit: UNITS[name] }),
+      ...(envoy === undefined ? {} : { envoy }),
+    },
   ]),
 );
 

@@ -1,0 +1,32 @@
+// Goal: docs/query.md has exactly the fields there are, each with its type, unit, class and Envoy's name, and its examples are accepted.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { ATTRIBUTES } from '../../../collector/src/core/attributes.ts';
+import { FILTER_LIMITS, parseFilter } from '../../../collector/src/core/query/filter.ts';
+import { fieldRow } from './docs.ts';
+
+const page = readFileSync(new URL('../../../docs/query.md', import.meta.url), 'utf8');
+
+test('the table of fields', () => {
+  const rows = page
+    .split('\n')
+    .filter((line) => /^\| `[a-z0-9_.]+` \| (?:string|int|bool|timestamp|duration|map) \|/.test(line));
+  assert.deepEqual(rows, [...ATTRIBUTES.values()].map(fieldRow));
+});
+
+test('the examples are filters', () => {
+  const filters = [...page.matchAll(/^meshtrail flows -f '([^']+)'/gm)].map(([, filter = '']) => filter);
+  assert.ok(filters.length >= 4);
+  for (const filter of filters) parseFilter(filter);
+});
+
+test('the limits', () => {
+  const { characters, nodes, depth, listElements } = FILTER_LIMITS;
+  assert.ok(
+    page.includes(
+      `${characters.toLocaleString('en')} characters, ${nodes} parts, ${depth} levels, ${listElements} elements`,
+    ),
+  );
+});
