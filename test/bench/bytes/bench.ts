@@ -37,7 +37,23 @@ function tickBatches(): () => RowFacts[] {
 
 function demoBatches(): () => RowFacts[] {
   const next = random(7);
-  return () => Array.from({ length: DEMO_RECORDS }, () => randomRow(next, next() * 1e9));
+  const callers: string[] = [];
+  return () =>
+    Array.from({ length: DEMO_RECORDS }, () => {
+      const row = randomRow(next, next() * 1e9);
+      // One proxy sees itself at one end: a connection for each caller, one authority.
+      const caller = String(row.connection.peerPrincipal);
+      if (!callers.includes(caller)) callers.push(caller);
+      return {
+        ...row,
+        connection: {
+          ...row.connection,
+          id: 1 + callers.indexOf(caller),
+          localPrincipal: 'spiffe://demo.mesh/ns/shop/sa/orders',
+        },
+        outcome: { ...row.outcome, authority: 'orders.shop' },
+      };
+    });
 }
 
 const MIXES = {
@@ -54,7 +70,7 @@ const MIXES = {
     batches: tickBatches,
   },
   demo: {
-    what: `traffic like the demo's: four services, ${DEMO_RECORDS} records in each batch, some ids absent`,
+    what: `traffic like the demo's: a sidecar with four callers, ${DEMO_RECORDS} records in each batch, some ids absent`,
     batches: demoBatches,
   },
 } as const satisfies Record<string, Mix>;
