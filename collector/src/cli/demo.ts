@@ -3,6 +3,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { styleText } from 'node:util';
 import { MeshtrailError } from '../core/error.ts';
 import { type CollectorProcess, chooseAddresses, startCollectorProcess } from '../demo/collector.ts';
 import { nextCommands } from '../demo/commands.ts';
@@ -165,14 +166,14 @@ async function report(run: Run, { collector, truth }: Flown): Promise<{ isGood: 
   const audit = await run.step('log verified', () => auditLog(url, vkey, wanted?.id));
   const proxies = new Set(records.map(({ node }) => node.cluster)).size;
   const parts = [countLines(agreements, records.length, proxies), incidentLines(incident), logLines(audit, NODES)];
-  print(`\n${parts.map((lines) => lines.join('\n')).join('\n\n')}\n`);
+  for (const lines of parts) print(`\n${lines.join('\n')}`);
   return { isGood: isAgreed(agreements) && isSound(audit), ...(incident === undefined ? {} : { incident }) };
 }
 
 function printCommands({ directory, collector }: Flown, incident: Incident | undefined, isUp: boolean): void {
   const { api, ingest } = collector;
   const commands = nextCommands({ directory, incident, api, ingest, isUp, cwd: process.cwd() });
-  print('What to do next');
+  print(`\n${styleText('bold', 'What to do next', { stream: process.stdout })}`);
   print(commands.map(({ why, line }) => `  # ${why}\n  ${line}`).join('\n'));
 }
 

@@ -147,8 +147,8 @@ export function logLines(audit: LogAudit, expectedStreams: readonly string[]): s
     0,
   );
   const whole =
-    broken.length + silent.length === 0
-      ? `${streams.length} recorders, each whole from its first record to its last word`
+    broken.length === 0
+      ? `${plural(streams.length, 'recorder')}, each whole from its first record to its last word`
       : `${number(broken.length)} of ${streams.length} not whole: ${oneOf(broken.map(({ node }) => node))}`;
   return [
     head(`The log ${checkpoint.origin}`),

@@ -1,0 +1,167 @@
+// The main job as a newcomer runs it: `meshtrail demo`, what it prints and leaves, the commands that it proposes, and its ends.
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { INCIDENT_STEPS, type Truth } from '../../collector/src/demo/truth.ts';
+import { scratch, withEnvoy } from './support.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const COMMAND = join(ROOT, 'collector', 'bin', 'meshtrail.js');
+const WIDTH_MAX = 100;
+const WAIT_MS_MAX = 20_000;
+const envoy = withEnvoy();
+
+interface Running {
+  readonly child: ChildProcess;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  readonly ended: Promise<number | null>;
+}
+
+function environment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(?:MESHTRAIL_(?!ENVOY)|NODE_TEST|FORCE_COLOR)/.test(name)),
+  );
+}
+
+function start(t: TestContext, command: string, args: readonly string[]): Running {
+  const child = spawn(command, args, {
+    cwd: ROOT,
+    env: environment(),
+    stdio: ['pipe', 'pipe', 'pipe'],
+    detached: true,
+  });
+  let [stdout, stderr] = ['', ''];
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  child.stdin?.on('error', () => undefined);
+  const ended = once(child, 'close').then(([code]) => code as number | null);
+  t.after(async () => {
+    // The whole group: a shell, npx and what they run.
+    if (child.exitCode === null && child.signalCode === null) process.kill(-(child.pid as number), 'SIGTERM');
+    await ended;
+  });
+  return { child, stdout: () => stdout, stderr: () => stderr, ended };
+}
+
+const demo = (t: TestContext, ...args: string[]): Running => start(t, process.execPath, [COMMAND, 'demo', ...args]);
+
+async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + WAIT_MS_MAX;
+  while (!(await isTrue())) {
+    if (performance.now() > deadline) assert.fail(`not within ${WAIT_MS_MAX / 1000} s: ${what}`);
+    await sleep(25);
+  }
+}
+
+/** Processes whose command line names a directory; only Linux tells. */
+function processesOf(dir: string): string[] {
+  if (process.platform !== 'linux') return [];
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .flatMap((pid) => {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+        return line.includes(dir) ? [line] : [];
+      } catch {
+        return [];
+      }
+    });
+}
+
+test('one run: counts agree, the log verifies, and every proposed command works', envoy.options, async (t) => {
+  const dir = join(scratch(t), 'demo');
+  const run = demo(t, '--once', '--dir', dir, '--seed', '3');
+  assert.equal(await run.ended, 0, run.stderr() + run.stdout());
+  const text = run.stdout();
+  const commands = [...text.matchAll(/^ {2}(npx meshtrail .*)$/gm)].map((match) => match[1] as string);
+  for (const line of text.split('\n'))
+    assert.ok(line.length <= WIDTH_MAX || line.includes('npx meshtrail'), `${line.length} columns: ${line}`);
+  assert.ok(!text.includes('\u001b'), 'colours without a terminal');
+  for (const part of [
+    /They agree/,
+    /spiffe:\/\/demo\.mesh\/ns\/backend\/sa\/inventory/,
+    /the signature is good/,
+    /nothing dropped/,
+  ])
+    assert.match(text, part);
+  assert.deepEqual(processesOf(dir), []);
+
+  const truth = JSON.parse(readFileSync(join(dir, 'truth.json'), 'utf8')) as Truth;
+  assert.equal(truth.seed, 3);
+  assert.deepEqual(Object.keys(truth.services).toSorted(), ['frontend', 'inventory', 'orders', 'payments']);
+  assert.deepEqual(new Set(truth.exchanges.map((e) => e.incident_step)), new Set([null, ...INCIDENT_STEPS]));
+  assert.match(readFileSync(join(dir, 'log.vkey'), 'utf8'), /^demo\.mesh\/log\+[0-9a-f]{8}\+\S+\n$/);
+
+  const verbs = commands.map((line) => line.split(' ')[2]);
+  assert.deepEqual(verbs, ['fsck', 'serve', 'flows', 'flows', 'show', 'prove', 'verify']);
+  for (const line of commands) await paste(t, line);
+});
+
+/** Runs a line as a person would paste it. */
+async function paste(t: TestContext, line: string): Promise<void> {
+  const pasted = start(t, 'sh', ['-c', line]);
+  if (line.includes(' serve ')) return await until(`${line} is ready`, () => pasted.stderr().includes('Ctrl-C stops'));
+  assert.equal(await pasted.ended, 0, `${line}\n${pasted.stderr()}`);
+  assert.notEqual((pasted.stdout() + pasted.stderr()).trim(), '', line);
+  if (line.includes(' verify ')) assert.match(pasted.stdout(), /VERIFIED/);
+  if (line.includes(' fsck ')) assert.match(pasted.stdout(), /CLEAN/);
+  if (line.includes('denied')) assert.match(pasted.stdout(), /payments-only-from-orders/);
+}
+
+test(
+  'two demos beside each other, each with its own ports; a third into the same directory is told',
+  envoy.options,
+  async (t) => {
+    const dir = scratch(t);
+    const [one, two] = ['one', 'two'].map((name) => demo(t, '--once', '--dir', join(dir, name))) as [Running, Running];
+    await until('the first has started', () => one.stderr().includes('collector started'));
+    const third = demo(t, '--once', '--dir', join(dir, 'one'));
+    assert.equal(await third.ended, 2);
+    assert.match(third.stderr(), /Another demo runs in .*--dir/);
+    for (const run of [one, two]) assert.equal(await run.ended, 0, run.stderr() + run.stdout());
+    const [portsOne, portsTwo] = [one, two].map((run) => /queries at (\S+), batches at (\S+)/.exec(run.stderr()));
+    assert.notEqual(portsOne?.[1], portsTwo?.[1]);
+    assert.notEqual(portsOne?.[2], portsTwo?.[2]);
+  },
+);
+
+test('interrupted in the middle it stops everything and lets the directory go', envoy.options, async (t) => {
+  const dir = join(scratch(t), 'demo');
+  const run = demo(t, '--once', '--dir', dir);
+  await until('the mesh has started', () => run.stderr().includes('mesh started'));
+  run.child.kill('SIGINT');
+  assert.equal(await run.ended, 130, run.stderr());
+  assert.deepEqual(processesOf(dir), []);
+  assert.ok(!readFileSync(join(dir, 'demo.json'), 'utf8').includes('pid'));
+  assert.ok(existsSync(join(dir, 'collector', 'meshtrail.json')));
+});
+
+test('killed without a word it leaves nothing running', envoy.options, async (t) => {
+  if (process.platform !== 'linux') return t.skip('the list of processes is read from /proc');
+  const dir = join(scratch(t), 'demo');
+  const run = demo(t, '--once', '--dir', dir);
+  await until('the mesh has started', () => run.stderr().includes('mesh started'));
+  assert.ok(processesOf(dir).length > 5);
+  run.child.kill('SIGKILL');
+  await run.ended;
+  await until('everything has ended', () => processesOf(dir).length === 0);
+});
+
+test('a missing prerequisite and a wrong option are told in one line', async (t) => {
+  const dir = join(scratch(t), 'demo');
+  for (const [args, code, message] of [
+    [['--seed', 'x'], 2, /--seed is "x"; it must be a whole number/],
+    [['--dir', ROOT], 2, /holds files and was not made by a demo/],
+  ] as const) {
+    const run = demo(t, '--once', ...(args[0] === '--seed' ? ['--dir', dir] : []), ...args);
+    assert.equal(await run.ended, code);
+    assert.match(run.stderr().trim().split('\n').at(-1) ?? '', message);
+  }
+});
