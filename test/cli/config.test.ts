@@ -1,10 +1,11 @@
 // Goal: every option comes from where it should, and a wrong one is named with its value and what it must be.
 
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { addressOf, flagOf, loadConfig, OPTIONS, type OptionName, variableOf } from '../../collector/src/config.ts';
+import { optionRow } from './docs.ts';
 import { meshtrail, scratch, serve } from './harness.ts';
 
 test('options: file, environment, flags, in this order; shown with their source, secrets hidden', {
@@ -139,4 +140,19 @@ test('MESHTRAIL_API serves clients and collector alike', { timeout: 60_000 }, as
     assert.equal((await meshtrail(['flows'], { env: { MESHTRAIL_API: api } })).code, 0, api);
   const { stdout } = await meshtrail(['serve', '--print-config'], { env: { MESHTRAIL_API: 'http://127.0.0.1:4600' } });
   assert.match(stdout, /^api +http:\/\/127\.0\.0\.1:4600 +environment$/m);
+});
+
+test('docs/operations.md has every option and every metric there is', () => {
+  const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const page = read('docs/operations.md');
+  assert.deepEqual(
+    page.split('\n').filter((line) => line.startsWith('| `--')),
+    (Object.keys(OPTIONS) as OptionName[]).map((name) => optionRow(name, OPTIONS[name])),
+  );
+  const metrics = [...read('collector/src/events.ts').matchAll(/create\w+\('(meshtrail_\w+)'/g)].map(
+    ([, name]) => name,
+  );
+  const told = [...page.matchAll(/^\| `(meshtrail_\w+)` \|/gm)].map(([, name]) => name);
+  assert.ok(metrics.length > 10);
+  assert.deepEqual(told.toSorted(), metrics.toSorted());
 });
