@@ -86,7 +86,7 @@ test('a file that is cut short, emptied or removed', async () => {
 test('a damaged block or record is named by file and byte, and nothing is opened for it', async () => {
   for (const [base, pattern] of [
     [settled, /^segments.0000000000000000.\d+\.ldb$/],
-    [fresh, /^segments.0000000000000000.\d+\.log$/],
+    [fresh, /^segments.0000000000000256.\d+\.log$/],
     [fresh, /^tree.MANIFEST-\d+$/],
   ] as const) {
     const copy = await shop.copy(base);
