@@ -288,3 +288,27 @@ test('a batch in two streams, a fin without rows, a gap that closes', async (t) 
   assert.equal((await walk(index, { order: 'asc', limit: 10, size: 3 })).length, 5);
   assert.equal(await index.record(0, 0), undefined, 'the fin has no records');
 });
+
+test('a forger of holes cannot make every answer long', async (t) => {
+  const log = await openLog(t);
+  const index = await openIndex(t, log);
+  const stream = new Uint8Array(16).fill(5);
+  for (let i = 0; i < 1500; i++)
+    await log.append(
+      admitted(
+        encodeBatch({
+          stream,
+          batchNumber: 2 * i + 1,
+          firstRecord: 2 * i + 1,
+          previous: new Uint8Array(32).fill(1),
+          rows: [{ verdict: 'allowed', startNs: START_NS, connection: { id: 1 }, outcome: { code: 200 } }],
+        }),
+      ),
+    );
+  await log.publishNow();
+  await index.idle();
+  const gaps = index.gaps();
+  assert.equal(gaps.length, 1001);
+  assert.deepEqual(gaps.at(-1), { kind: 'missing', count: 500, reason: '500 more gaps are not listed' });
+  assert.equal(index.gaps(), gaps, 'and they are summed up once');
+});

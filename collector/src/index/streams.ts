@@ -15,11 +15,16 @@ interface StreamState {
   droppedUnreadable: number;
 }
 
+/** Gaps that an answer lists; whoever forges batches with holes between them must not make every answer long. */
+const GAPS_MAX = 1000;
+
 /** Follows the streams of a log, header by header in the order of the log. */
 export class Streams {
   private readonly streams = new Map<string, StreamState>();
+  private known: readonly Gap[] | undefined;
 
   note(entry: BatchEntry): void {
+    this.known = undefined;
     const name = toHex(entry.stream);
     let state = this.streams.get(name);
     if (state === undefined) {
@@ -38,7 +43,21 @@ export class Streams {
     }
   }
 
-  gaps(): Gap[] {
+  /** The gaps as of now; where there are too many, the last one sums up the rest. */
+  gaps(): readonly Gap[] {
+    if (this.known === undefined) {
+      const all = this.allGaps();
+      const rest = all.splice(GAPS_MAX);
+      const count = rest.reduce((sum, gap) => sum + (gap.count ?? 0), 0);
+      this.known =
+        rest.length === 0
+          ? all
+          : [...all, { kind: 'missing', count, reason: `${rest.length} more gaps are not listed` }];
+    }
+    return this.known;
+  }
+
+  private allGaps(): Gap[] {
     const gaps: Gap[] = [];
     for (const [stream, state] of this.streams) {
       const of = { stream, ...(state.node === undefined ? {} : { node: state.node }) };

@@ -165,10 +165,9 @@ class ZoneIndex implements FlowIndex {
   }
 
   gaps(): readonly Gap[] {
-    return [
-      ...this.#streams.gaps(),
-      ...[...this.#damaged].map(([entry, reason]) => ({ kind: 'damaged' as const, entry, reason })),
-    ];
+    const gaps = this.#streams.gaps();
+    if (this.#damaged.size === 0) return gaps;
+    return [...gaps, ...[...this.#damaged].map(([entry, reason]) => ({ kind: 'damaged' as const, entry, reason }))];
   }
 
   async search(query: FlowQuery): Promise<FlowPage> {
