@@ -1,0 +1,78 @@
+// Goal: the API's description of itself is one that a program can use, and its answers are what it says.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Compile } from 'typebox/schema';
+import { ERROR_CODES } from '../../collector/src/core/error.ts';
+import { StreamMaker } from '../support/facts.ts';
+import { admitted } from '../support/logs.ts';
+import { setup } from './harness.ts';
+
+interface Operation {
+  readonly summary?: string;
+  readonly parameters?: readonly {
+    readonly in: string;
+    readonly name: string;
+    readonly required?: boolean;
+    readonly schema: Readonly<Record<string, unknown>>;
+  }[];
+  readonly responses: Readonly<
+    Record<
+      string,
+      {
+        readonly description: string;
+        readonly content?: Readonly<Record<string, { readonly schema?: Readonly<Record<string, unknown>> }>>;
+      }
+    >
+  >;
+}
+
+test('/openapi.json is a whole OpenAPI 3.1 description, and the answers are what it says', async (t) => {
+  const s = await setup(t);
+  await s.log.append(admitted(new StreamMaker(5).batch(5)));
+  await s.log.publishNow();
+  const api = (await s.json('/openapi.json')) as unknown as {
+    openapi: string;
+    info: Record<string, string>;
+    paths: Record<string, Record<string, Operation>>;
+  };
+  assert.deepEqual([api.openapi, api.info['title'], api.info['version']], ['3.1.0', 'Meshtrail', '1.2.3']);
+  for (const [path, item] of Object.entries(api.paths)) {
+    assert.match(path, /^\//);
+    assert.deepEqual(Object.keys(item), ['get'], path);
+    const { summary, parameters = [], responses } = item['get'] as Operation;
+    assert.ok((summary ?? '').length > 5, `${path} has a summary`);
+    const inPath = parameters.filter((parameter) => parameter.in === 'path');
+    assert.deepEqual(
+      inPath.map(({ name }) => name),
+      [...path.matchAll(/\{([^}]+)\}/g)].map(([, name]) => name),
+      path,
+    );
+    assert.ok(
+      inPath.every(({ required }) => required === true),
+      path,
+    );
+    for (const { schema } of parameters) assertSchema(schema);
+    assert.ok('200' in responses, path);
+    for (const [status, { description, content = {} }] of Object.entries(responses)) {
+      assert.match(status, /^(?:[1-5]\d\d|[1-5]XX)$/);
+      assert.ok(description.length > 0);
+      for (const { schema = {} } of Object.values(content)) assertSchema(schema);
+    }
+  }
+  for (const [path, template] of [
+    ['/v1/flows?limit=2', '/v1/flows'],
+    ['/v1/flows/0.1', '/v1/flows/{id}'],
+    ['/v1/flows/0.1/proof', '/v1/flows/{id}/proof'],
+    ['/v1/log', '/v1/log'],
+    ['/health/ready', '/health/ready'],
+    ['/errors', '/errors'],
+  ] as const) {
+    const schema = api.paths[template]?.['get']?.responses['200']?.content?.['application/json']?.schema;
+    assertValid(schema, await s.json(path), path);
+  }
+  const refused = api.paths['/v1/flows']?.['get']?.responses['4XX']?.content?.['application/problem+json']?.schema;
+  assertValid(refused, await s.json('/v1/flows?filter=x'), 'a problem');
+  for (const path of ['/log/checkpoint', '/metrics', '/health/live']) assert.ok(path in api.paths, path);
+  assert.deepEqual(Object.keys(await s.json('/errors')), Object.keys(ERROR_CODES));
+});
