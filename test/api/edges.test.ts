@@ -194,24 +194,6 @@ test('an asker who leaves ends the search, not the collector', async (t) => {
   assert.equal(((await s.json('/v1/flows?limit=1'))['flows'] as unknown[]).length, 1);
 });
 
-const TYPES = ['object', 'array', 'string', 'integer', 'number', 'boolean', 'null'];
-
-/** A JSON Schema as this API writes them: every part has a known type, alternatives, or says that anything goes. */
-function assertSchema(schema: Readonly<Record<string, unknown>>): void {
-  const { type, anyOf, properties = {}, items, required = [], patternProperties = {} } = schema;
-  if (anyOf === undefined) assert.ok(TYPES.includes(String(type)), JSON.stringify(schema));
-  for (const name of required as string[]) assert.ok(name in (properties as object), `${name} is described`);
-  const inner = [...Object.values(properties as object), ...Object.values(patternProperties as object)];
-  for (const part of [...inner, ...((anyOf as object[] | undefined) ?? []), ...(items === undefined ? [] : [items])])
-    assertSchema(part as Record<string, unknown>);
-}
-
-function assertValid(schema: object | undefined, value: unknown, what: string): void {
-  assert.ok(schema !== undefined, `${what} has a schema`);
-  const [isValid, errors] = Compile(schema).Errors(value);
-  assert.ok(isValid, `${what}: ${JSON.stringify(errors)}`);
-}
-
 test('no URL, however odd, makes the API fail', async (t) => {
   const s = await setup(t);
   await s.log.append(admitted(new StreamMaker(7).batch(3)));

@@ -8,6 +8,24 @@ import { StreamMaker } from '../support/facts.ts';
 import { admitted } from '../support/logs.ts';
 import { setup } from './harness.ts';
 
+const TYPES = ['object', 'array', 'string', 'integer', 'number', 'boolean', 'null'];
+
+/** A JSON Schema as this API writes them: every part has a known type, alternatives, or says that anything goes. */
+function assertSchema(schema: Readonly<Record<string, unknown>>): void {
+  const { type, anyOf, properties = {}, items, required = [], patternProperties = {} } = schema;
+  if (anyOf === undefined) assert.ok(TYPES.includes(String(type)), JSON.stringify(schema));
+  for (const name of required as string[]) assert.ok(name in (properties as object), `${name} is described`);
+  const inner = [...Object.values(properties as object), ...Object.values(patternProperties as object)];
+  for (const part of [...inner, ...((anyOf as object[] | undefined) ?? []), ...(items === undefined ? [] : [items])])
+    assertSchema(part as Record<string, unknown>);
+}
+
+function assertValid(schema: object | undefined, value: unknown, what: string): void {
+  assert.ok(schema !== undefined, `${what} has a schema`);
+  const [isValid, errors] = Compile(schema).Errors(value);
+  assert.ok(isValid, `${what}: ${JSON.stringify(errors)}`);
+}
+
 interface Operation {
   readonly summary?: string;
   readonly parameters?: readonly {
