@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Benchmark, chosen, type RunInput } from '../lib/benchmark.ts';
-import { profileShares, type RunningCollector, startCollector } from '../lib/collector.ts';
+import { type RunningCollector, startCollector } from '../lib/collector.ts';
 import { type Check, Notebook, type Outcome } from '../lib/figures.ts';
 import { Disturbance } from '../lib/machine.ts';
 import {
@@ -17,6 +17,7 @@ import {
   NodeChild,
   OTHER_CORE,
 } from '../lib/processes.ts';
+import { profileShares } from '../lib/profile.ts';
 import { type Figures, interleave } from '../lib/rounds.ts';
 import type { ClientReply, ClientRequest } from './client.ts';
 
@@ -25,7 +26,7 @@ const ROUND_MS = 4000;
 /** Bodies prepared for a round are held in memory. */
 const BATCHES_MAX = 8000;
 const WARM_UP_BATCHES = 400;
-const PROFILE_LINES = 25;
+const PROFILE_LINES = 20;
 
 const WHAT = {
   meshtrail:
@@ -146,6 +147,13 @@ async function verify({ collector, targets }: Field): Promise<Check[]> {
   ];
 }
 
+function profileNotes(profileDir: string): string[] {
+  const { steps, functions } = profileShares(profileDir);
+  const line = (kind: string) => (share: { readonly place: string; readonly share: number }) =>
+    `profile, ${kind} ${(100 * share.share).toFixed(1).padStart(5)} %  ${share.place}`;
+  return [...steps.map(line('step')), ...functions.slice(0, PROFILE_LINES).map(line('self'))];
+}
+
 async function run({ rounds, isSmall, isProfiled, only, cleanup, progress }: RunInput): Promise<Outcome> {
   const workDir = cleanup.directory();
   const profileDir = isProfiled ? join(workDir, 'profile') : undefined;
@@ -172,7 +180,6 @@ async function run({ rounds, isSmall, isProfiled, only, cleanup, progress }: Run
     await stop();
     notebook.note(name, 'diskBytesPerRecord', 'bytes', directoryBytes(dir) / records);
   }
-  const profile = profileDir === undefined ? [] : profileShares(profileDir, PROFILE_LINES);
   return {
     settings: { connections: CONNECTIONS, roundMs: ROUND_MS, recordsSent: field.targets.meshtrail.records, repeats },
     subjects: names.map((name) => notebook.subject(name, WHAT[name])),
@@ -180,7 +187,7 @@ async function run({ rounds, isSmall, isProfiled, only, cleanup, progress }: Run
       notebook.ratios(figure, ['meshtrail'], ['naive', 'append']),
     ),
     checks,
-    notes: profile.map(({ place, share }) => `profile ${(100 * share).toFixed(1).padStart(5)} %  ${place}`),
+    notes: profileDir === undefined ? [] : profileNotes(profileDir),
   };
 }
 

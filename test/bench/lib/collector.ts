@@ -1,6 +1,6 @@
 // The real collector as a child process with default settings, and what its log says.
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -96,37 +96,4 @@ async function batchesOf(api: string, size: number): Promise<BatchEntry[]> {
     }
   }
   return batches;
-}
-
-interface ProfileNode {
-  readonly id: number;
-  readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number };
-}
-
-/** Functions of a CPU profile by the share of the busy time spent in themselves, the largest first. */
-export function profileShares(profileDir: string, count: number): { readonly place: string; readonly share: number }[] {
-  const file = readdirSync(profileDir).find((name) => name.endsWith('.cpuprofile'));
-  if (file === undefined) return [];
-  const profile = JSON.parse(readFileSync(join(profileDir, file), 'utf8')) as {
-    nodes: ProfileNode[];
-    samples: number[];
-    timeDeltas: number[];
-  };
-  const places = new Map(profile.nodes.map(({ id, callFrame }) => [id, placeOf(callFrame)]));
-  const times = new Map<string, number>();
-  for (const [i, id] of profile.samples.entries()) {
-    const place = places.get(id) ?? '';
-    times.set(place, (times.get(place) ?? 0) + (profile.timeDeltas[i] ?? 0));
-  }
-  times.delete('(idle)');
-  const all = [...times.values()].reduce((sum, time) => sum + time, 0);
-  return [...times]
-    .sort(([, a], [, b]) => b - a)
-    .slice(0, count)
-    .map(([place, time]) => ({ place, share: time / all }));
-}
-
-function placeOf({ functionName, url, lineNumber }: ProfileNode['callFrame']): string {
-  const file = url.replace(/^.*\/(?=collector\/src\/|node_modules\/)/, '').replace(/^node_modules\//, '');
-  return `${functionName === '' ? '(anonymous)' : functionName}${file === '' ? '' : ` ${file}:${lineNumber + 1}`}`;
 }
