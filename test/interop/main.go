@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -33,6 +34,15 @@ const tileHeight = 8
 type notVerified struct{ error }
 
 func failf(format string, args ...any) error { return notVerified{fmt.Errorf(format, args...)} }
+
+// finding says where an error came up. One of the network stays what it is: no verdict about the log.
+func finding(err error, format string, args ...any) error {
+	var network *url.Error
+	if errors.As(err, &network) {
+		return err
+	}
+	return failf(format+": %w", append(args, err)...)
+}
 
 type list []string
 
@@ -58,7 +68,7 @@ func openCheckpoint(text []byte, verifier note.Verifier) (checkpoint, error) {
 	if err != nil || size < 0 || size > sizeMax || strconv.FormatInt(size, 10) != lines[1] {
 		return checkpoint{}, failf("checkpoint size %q", lines[1])
 	}
-	root, err := tlog.ParseHash(lines[2])
+	root, err := parseHash(lines[2])
 	if err != nil {
 		return checkpoint{}, failf("checkpoint root %q", lines[2])
 	}
@@ -77,6 +87,9 @@ func (s *site) get(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound && path != "/checkpoint" {
+		return nil, failf("%s: the tree needs it, and it is missing", path)
+	}
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: status %s", path, response.Status)
 	}
@@ -141,7 +154,7 @@ func checkLog(s *site, head checkpoint) error {
 		}
 		hashes, err := reader.ReadHashes(indexes)
 		if err != nil {
-			return failf("tile %d: %v", n, err)
+			return finding(err, "hashes of entry tile %d", n)
 		}
 		for i, entry := range entries {
 			if tlog.RecordHash(entry) != hashes[i] {
@@ -154,7 +167,7 @@ func checkLog(s *site, head checkpoint) error {
 			err = tlog.CheckRecord(proof, head.tree.N, head.tree.Hash, last, hashes[len(hashes)-1])
 		}
 		if err != nil {
-			return failf("entry %d: %v", last, err)
+			return finding(err, "entry %d", last)
 		}
 	}
 	return nil
@@ -173,12 +186,22 @@ func checkOld(s *site, head, old checkpoint) error {
 		err = tlog.CheckTree(proof, head.tree.N, head.tree.Hash, old.tree.N, old.tree.Hash)
 	}
 	if err != nil {
-		return failf("fork: size %d is no prefix of size %d: %v", old.tree.N, head.tree.N, err)
+		return finding(err, "fork: size %d is no prefix of size %d", old.tree.N, head.tree.N)
 	}
 	return nil
 }
 
 func decode(text string) ([]byte, error) { return base64.StdEncoding.Strict().DecodeString(text) }
+
+// parseHash reads a hash in its one spelling; tlog.ParseHash lets spare bits pass.
+func parseHash(text string) (hash tlog.Hash, err error) {
+	bytes, err := decode(text)
+	if err != nil || len(bytes) != tlog.HashSize {
+		return hash, failf("%q is no hash", text)
+	}
+	copy(hash[:], bytes)
+	return hash, nil
+}
 
 func run() error {
 	var olds, proofs list

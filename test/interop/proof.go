@@ -36,7 +36,7 @@ func rootLine(header, name string) (int64, tlog.Hash, error) {
 			if err != nil || count < 0 {
 				return 0, tlog.Hash{}, failf("header line %q", line)
 			}
-			root, err := tlog.ParseHash(fields[len(fields)-1])
+			root, err := parseHash(fields[len(fields)-1])
 			return count, root, err
 		}
 	}
@@ -50,7 +50,7 @@ func inTree(what string, entry []byte, index, count int64, root tlog.Hash, path 
 	}
 	var proof tlog.RecordProof
 	for _, text := range path {
-		hash, err := tlog.ParseHash(text)
+		hash, err := parseHash(text)
 		if err != nil {
 			return failf("%s: %v", what, err)
 		}
@@ -80,6 +80,30 @@ func checkTlogProof(text string, entry []byte, verifier note.Verifier) (int64, e
 	return index, inTree("batch header", entry, index, checkpoint.tree.N, checkpoint.tree.Hash, lines[2:])
 }
 
+const proofKeys = " format id origin header proof record index row path dictionary number kind bytes salt "
+
+// exactKeys finds keys in another spelling: encoding/json would match them without regard to case.
+func exactKeys(value any) error {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, inner := range value {
+			if !strings.Contains(proofKeys, " "+key+" ") {
+				return failf("unknown key %q", key)
+			}
+			if err := exactKeys(inner); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, inner := range value {
+			if err := exactKeys(inner); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // checkProof verifies one record proof against the log's key.
 func checkProof(text []byte, verifier note.Verifier) error {
 	var p recordProof
@@ -87,6 +111,13 @@ func checkProof(text []byte, verifier note.Verifier) error {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&p); err != nil {
 		return failf("not a record proof: %v", err)
+	}
+	var whole any
+	if err := json.Unmarshal(text, &whole); err != nil {
+		return failf("not one record proof: %v", err)
+	}
+	if err := exactKeys(whole); err != nil {
+		return err
 	}
 	if p.Format != "meshtrail/record-proof/v1" || p.Origin != verifier.Name() {
 		return failf("format %q of origin %q", p.Format, p.Origin)
