@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const COMMAND = fileURLToPath(new URL('../../collector/bin/meshtrail.js', import.meta.url));
+// The command is started a hundred times here; compiled code is kept between starts, in a folder that git does not see.
+const COMPILE_CACHE = fileURLToPath(new URL('../../.tools/compile-cache', import.meta.url));
 const READY_TIMEOUT_MS = 20_000;
 
 export interface Ran {
@@ -27,7 +29,7 @@ function environment(more: RunOptions['env'] = {}): NodeJS.ProcessEnv {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(MESHTRAIL_|NODE_TEST|NO_COLOR|FORCE_COLOR)/.test(name),
   );
-  return { ...Object.fromEntries(inherited), ...more };
+  return { ...Object.fromEntries(inherited), NODE_COMPILE_CACHE: COMPILE_CACHE, ...more };
 }
 
 function start(args: readonly string[], { env, cwd }: RunOptions): ChildProcess {
