@@ -29,13 +29,18 @@ export function encodeAck({ stream, batchNumber, index, checkpointSize, checkpoi
 /** Reads an acknowledgement. Throws PROOF_MALFORMED when it is none. */
 export function decodeAck(bytes: Uint8Array): Ack {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.length !== ACK_BYTES || view.getUint32(0, true) !== MAGIC)
-    throw new MeshtrailError('PROOF_MALFORMED', 'This is no acknowledgement.');
+  const bad = (): MeshtrailError => new MeshtrailError('PROOF_MALFORMED', 'This is no acknowledgement.');
+  if (bytes.length !== ACK_BYTES || view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== 0) throw bad();
+  const number = (at: number): number => {
+    const value = Number(view.getBigUint64(at, true));
+    if (!Number.isSafeInteger(value)) throw bad();
+    return value;
+  };
   return {
     stream: bytes.slice(8, 24),
-    batchNumber: Number(view.getBigUint64(24, true)),
-    index: Number(view.getBigUint64(32, true)),
-    checkpointSize: Number(view.getBigUint64(40, true)),
+    batchNumber: number(24),
+    index: number(32),
+    checkpointSize: number(40),
     checkpointRoot: bytes.slice(48),
   };
 }
