@@ -35,6 +35,8 @@ export const SUBJECT: u32 = 24;
 export const HEADERS: u32 = 25;
 export const TRACE_TEXT: u32 = 26;
 export const REQUEST_ID: u32 = 27;
+/** Not recorded: it tells whether the source address can be another than the connection's. */
+export const FORWARDED_FOR: u32 = 28;
 
 export const START_NS: u32 = 0;
 export const DURATION_US: u32 = 1;

@@ -2,6 +2,8 @@
 
 export const FILTER_VERSION: u32 = 0x000100; // 0.1.0
 
+export const BATCH_MAGIC: u32 = 0x3142_544d; // "MTB1"
+export const FORMAT_VERSION: u16 = 1;
 export const BATCH_BYTES_MAX: usize = 65536;
 export const SEAL_AT_BYTES: usize = 49152;
 export const HEADER_BYTES: usize = 272;
@@ -11,10 +13,15 @@ export const ROWS_MAX: u32 = 700;
 export const ENTRIES_MAX: u32 = 4095;
 /** More entries than one exchange can add: its strings, its connection, its outcome, and what a batch opens with. */
 export const ENTRIES_RESERVE: u32 = 40;
+/** More bytes than one exchange can add, every text at its limit: 10,022. */
+export const RECORD_BYTES_MAX: usize = 11264;
 export const STREAM_BYTES: usize = 16;
 
+export const HEADER_VERSION: usize = 4;
+export const HEADER_HEADER_BYTES: usize = 6;
 export const HEADER_TOTAL_BYTES: usize = 8;
 export const HEADER_ROW_COUNT: usize = 12;
+export const HEADER_ROW_BYTES: usize = 16;
 export const HEADER_DICTIONARY_COUNT: usize = 18;
 export const HEADER_DICTIONARY_BYTES: usize = 20;
 export const HEADER_FLAGS: usize = 24;
@@ -38,6 +45,24 @@ export const HEADER_MESH_CLUSTER: usize = 268;
 
 export const FLAG_FIN: u16 = 1;
 export const FLAG_ROLLBACK_SEEN: u16 = 2;
+
+export const ROW_KIND: usize = 4;
+export const ROW_VERDICT: usize = 5;
+export const ROW_CONNECTION: usize = 6;
+export const ROW_OUTCOME: usize = 8;
+export const ROW_PATH: usize = 10;
+export const ROW_USER_AGENT: usize = 12;
+export const ROW_SUBJECT: usize = 14;
+export const ROW_START_NS: usize = 16;
+export const ROW_DURATION_US: usize = 24;
+export const ROW_HEADERS: usize = 30;
+export const ROW_REQUEST_BYTES: usize = 32;
+export const ROW_ATTEMPTS: usize = 38;
+export const ROW_TRACE_FLAGS: usize = 39;
+export const ROW_RESPONSE_BYTES: usize = 40;
+export const ROW_TRACE_TEXT: usize = 46;
+export const ROW_REQUEST_ID: usize = 48;
+export const ROW_TRACE_ID: usize = 64;
 
 export const KIND_HTTP: u8 = 1;
 export const BIT_DURATION: u32 = 1;

@@ -1,0 +1,160 @@
+// From the request's header map to facts: what is always recorded, and what the configuration allows.
+
+import { isText } from './bytes';
+import {
+  AUTHORITY,
+  FORWARDED_FOR,
+  HEADERS,
+  METHOD,
+  markCut,
+  PATH,
+  REQUEST_CONTENT_TYPE,
+  REQUEST_ID,
+  REQUEST_UUID,
+  setBits,
+  setCutText,
+  setText,
+  TRACE,
+  TRACE_TEXT,
+  USER_AGENT,
+} from './facts';
+import { readTraceParent, readUuid } from './identifiers';
+import { BIT_REQUEST_ID, BIT_REQUEST_ID_TEXT, BIT_TRACE } from './layout';
+import { isBroken, keyAt, keyBytes, nextPair, openPairs, pairValueAt, pairValueBytes } from './pairs';
+import { text } from './text';
+
+export const NAME_METHOD = text(':method');
+export const NAME_PATH = text(':path');
+export const NAME_AUTHORITY = text(':authority');
+export const NAME_USER_AGENT = text('user-agent');
+export const NAME_REQUEST_ID = text('x-request-id');
+export const NAME_TRACEPARENT = text('traceparent');
+export const NAME_CONTENT_TYPE = text('content-type');
+export const NAME_FORWARDED_FOR = text('x-forwarded-for');
+
+const BLOCK_BYTES_MAX: usize = 1024;
+const BLOCK: usize = memory.data(1024, 8);
+const TRACE_JOINED_BYTES_MAX: usize = 256;
+const TRACE_JOINED: usize = memory.data(256, 8);
+const WALK: usize = memory.data(64, 8);
+
+let allowed: usize = 0;
+let allowedCount: u32 = 0;
+let blockBytes: usize = 0;
+let traceAt: usize = 0;
+let traceBytes: usize = 0;
+let traceCount: u32 = 0;
+
+/** Room that the list of allowed names takes for one name: a length byte and the name. */
+export const ALLOWED_NAME_SLOT: usize = 64;
+
+/** Sets the names of further headers to record: `count` slots at `at`, lower case. */
+export function allowHeaders(at: usize, count: u32): void {
+  allowed = at;
+  allowedCount = count;
+}
+
+export function beginHeaders(): void {
+  blockBytes = 0;
+  traceCount = 0;
+}
+
+/** Takes one header of the request. */
+export function takeHeader(name: usize, nameBytes: usize, at: usize, bytes: usize): void {
+  for (let i: u32 = 0; i < allowedCount; i++) {
+    if (isText(name, nameBytes, allowed + ALLOWED_NAME_SLOT * <usize>i)) appendLine(name, nameBytes, at, bytes);
+  }
+  if (bytes == 0) return;
+  if (nameBytes == 5) {
+    if (isText(name, nameBytes, NAME_PATH)) setText(PATH, at, bytes);
+  } else if (nameBytes == 7) {
+    if (isText(name, nameBytes, NAME_METHOD)) setText(METHOD, at, bytes);
+  } else if (nameBytes == 10) {
+    if (isText(name, nameBytes, NAME_AUTHORITY)) setText(AUTHORITY, at, bytes);
+    else if (isText(name, nameBytes, NAME_USER_AGENT)) setText(USER_AGENT, at, bytes);
+  } else if (nameBytes == 11) {
+    if (isText(name, nameBytes, NAME_TRACEPARENT)) takeTrace(at, bytes);
+  } else if (nameBytes == 12) {
+    if (isText(name, nameBytes, NAME_REQUEST_ID)) takeRequestId(at, bytes);
+    else if (isText(name, nameBytes, NAME_CONTENT_TYPE)) setText(REQUEST_CONTENT_TYPE, at, bytes);
+  } else if (nameBytes == 15) {
+    if (isText(name, nameBytes, NAME_FORWARDED_FOR)) setCutText(FORWARDED_FOR, at, bytes);
+  }
+}
+
+/** Takes a whole map; false when it is not in the pairs format to its end. */
+export function takeHeaders(at: usize, bytes: usize): bool {
+  openPairs(WALK, at, bytes);
+  while (nextPair(WALK)) takeHeader(keyAt(WALK), keyBytes(WALK), pairValueAt(WALK), pairValueBytes(WALK));
+  return !isBroken(WALK);
+}
+
+/** Settles what more than one header decides. */
+export function endHeaders(): void {
+  if (blockBytes > 0) setCutText(HEADERS, BLOCK, blockBytes);
+  if (traceCount == 0) return;
+  if (traceCount == 1) {
+    if (readTraceParent(traceAt, traceBytes, TRACE)) setBits(BIT_TRACE);
+    else setText(TRACE_TEXT, traceAt, traceBytes);
+    return;
+  }
+  setCutText(TRACE_TEXT, TRACE_JOINED, joinedBytes);
+}
+
+let joinedBytes: usize = 0;
+
+/** More than one `traceparent` is malformed: all are kept, joined as HTTP joins repeated headers. */
+function takeTrace(at: usize, bytes: usize): void {
+  traceCount++;
+  if (traceCount == 1) {
+    traceAt = at;
+    traceBytes = bytes;
+    return;
+  }
+  if (traceCount == 2) {
+    joinedBytes = 0;
+    joinTrace(traceAt, traceBytes);
+  }
+  joinTrace(COMMA + 1, 2);
+  joinTrace(at, bytes);
+}
+
+const COMMA = text(', ');
+
+function joinTrace(at: usize, bytes: usize): void {
+  const room = TRACE_JOINED_BYTES_MAX - joinedBytes;
+  if (bytes > room) {
+    bytes = room;
+    markCut(TRACE_TEXT);
+  }
+  memory.copy(TRACE_JOINED + joinedBytes, at, bytes);
+  joinedBytes += bytes;
+}
+
+function takeRequestId(at: usize, bytes: usize): void {
+  if (readUuid(at, bytes, REQUEST_UUID)) {
+    setBits(BIT_REQUEST_ID);
+    return;
+  }
+  setText(REQUEST_ID, at, bytes);
+  setBits(BIT_REQUEST_ID_TEXT);
+}
+
+function appendLine(name: usize, nameBytes: usize, at: usize, bytes: usize): void {
+  append(name, nameBytes);
+  append(LINE_PARTS + 1, 2);
+  append(at, bytes);
+  append(LINE_PARTS + 3, 1);
+}
+
+const LINE_PARTS = text(': \n');
+
+function append(at: usize, bytes: usize): void {
+  const room = BLOCK_BYTES_MAX - blockBytes;
+  if (bytes > room) {
+    bytes = room;
+    markCut(HEADERS);
+  }
+  memory.copy(BLOCK + blockBytes, at, bytes);
+  blockBytes += bytes;
+}
