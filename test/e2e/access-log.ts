@@ -32,7 +32,7 @@ const bytesOf = (headers: Value, body: Value): number => Number(headers) + Numbe
 const orNull = (value: string | number | undefined): Value => value ?? null;
 
 /** What a line says, by the names of a record. */
-function ofLine(line: Line): Readonly<Record<string, Value>> {
+function ofLine(line: Line, reporter: string): Readonly<Record<string, Value>> {
   const trace = /^00-(\w+)-(\w+)-/.exec(String(line['traceparent']));
   return {
     'request.method': line['method'] ?? null,
@@ -50,7 +50,8 @@ function ofLine(line: Line): Readonly<Record<string, Value>> {
     'response.total_size': bytesOf(line['response_headers_bytes'] ?? null, line['response_body_bytes'] ?? null),
     'duration, ms': line['duration_ms'] ?? null,
     'source.address': line['remote'] ?? null,
-    'destination.address': line['local'] ?? null,
+    // A sender's proxy says where it sent the exchange, not on which of its own addresses the exchange came in.
+    'destination.address': line[reporter === 'destination' ? 'local' : 'upstream'] ?? null,
     'connection.sha256_peer_certificate_digest': line['peer_digest'] ?? null,
     'connection.tls_version': line['tls'] ?? null,
     'connection.requested_server_name': line['sni'] ?? null,
@@ -118,6 +119,9 @@ export function assertEqualToAccessLogs(dir: string, records: readonly FlowRecor
   const lines = linesOf(dir);
   const byKey = new Map(records.map((r) => [`${proxyOf(r)} ${r.reporter} ${r.connection.id} ${secondsOf(r.time)}`, r]));
   assert.deepEqual([...byKey.keys()].toSorted(), [...lines.keys()].toSorted());
-  for (const [key, line] of lines) assert.deepEqual(ofRecord(byKey.get(key) as FlowRecord), ofLine(line), key);
+  for (const [key, line] of lines) {
+    const record = byKey.get(key) as FlowRecord;
+    assert.deepEqual(ofRecord(record), ofLine(line, record.reporter), key);
+  }
   return lines.size;
 }

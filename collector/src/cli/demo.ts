@@ -137,7 +137,7 @@ async function fly(run: Run, directory: DemoDirectory, seed: number): Promise<Fl
   note(`    queries at ${collector.url.origin}, batches at ${collector.ingest}`);
   const { ingest } = collector;
   const flight: Flight = await run.step(
-    `mesh started: ${NODES.length} Envoys (an ingress, ${SERVICES.map(({ name }) => name).join(', ')}), mTLS`,
+    `mesh started, ${NODES.length} Envoys over mTLS: ingress, ${SERVICES.map(({ name }) => name).join(', ')}`,
     () => startFlight({ envoy, dir: directory.run, seed, recorder: { wasmFile, ingest } }),
     (made) => made.close(),
   );

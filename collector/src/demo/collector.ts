@@ -66,7 +66,8 @@ export async function startCollectorProcess({ dir, runDir, addresses }: Collecto
   const options = {
     dir,
     origin: DEMO_ORIGIN,
-    ...addresses,
+    api: addresses.api,
+    ingest: addresses.ingest,
     'ready-file': readyFile,
     'publish-interval-ms': String(PUBLISH_INTERVAL_MS),
   };

@@ -3,7 +3,7 @@
 import { note } from '../cli/output.ts';
 
 const SHOW_AFTER_MS = 1000;
-const TITLE_WIDTH = 76;
+const TITLE_WIDTH = 82;
 
 /** Runs a step and tells how long it took. */
 export async function step<T>(title: string, work: () => Promise<T>): Promise<T> {

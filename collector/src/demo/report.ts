@@ -91,7 +91,7 @@ function afterLines(incident: Incident, began: string): string[] {
   const lastRead = allowed.at(-1) ?? firstAllowed;
   const tenth = ' '.repeat(12);
   const lines = [
-    callLine(firstAllowed, began, firstAllowed.rbac.result === undefined ? '' : `rbac ${firstAllowed.rbac.result}`),
+    callLine(firstAllowed, began),
     `${tenth}the first of its kind, after ${plural(before, 'refusal')}${shadow === undefined ? '.' : '; the dry-run policy'}`,
     ...(shadow === undefined ? [] : [`${tenth}${shadow} would have refused it.`]),
   ];
