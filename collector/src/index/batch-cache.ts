@@ -15,7 +15,7 @@ export interface OpenBatch {
 }
 
 /** Wire bytes of all batches that are kept; decoded they take a few times that. */
-const CACHE_BYTES_MAX = 16 * 1024 * 1024;
+const CACHE_BYTES_MAX = 8 * 1024 * 1024;
 
 export class BatchCache {
   readonly #log: Pick<EvidenceLog, 'wireBatch'>;
