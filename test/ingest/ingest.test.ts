@@ -311,3 +311,24 @@ test('a sender that goes away in the middle of a body leaves nothing waiting', a
   assert.deepEqual(s.waiting(), [0, 0]);
   assert.equal(s.disk.entries.length, 1);
 });
+
+test('bodies in chunks, as a proxy without a content-length sends them', async (t) => {
+  const s = await setup(t, {}, IMPATIENT);
+  const chunked = `${HEAD}transfer-encoding: chunked\r\nconnection: close\r\n\r\n`;
+  const chunks = (body: Uint8Array, size: number): Buffer => {
+    const parts: Uint8Array[] = [];
+    for (let at = 0; at < body.length; at += size) {
+      const part = body.subarray(at, at + size);
+      parts.push(Buffer.from(`${part.length.toString(16)}\r\n`), part, Buffer.from('\r\n'));
+    }
+    return Buffer.concat([...parts, Buffer.from('0\r\n\r\n')]);
+  };
+  const wire = new StreamMaker(8).batch(20);
+  for (const size of [7, 1000, wire.length]) assert.match(await s.raw(chunked, chunks(wire, size)), /^HTTP\/1\.1 200 /);
+  const long = await s.raw(chunked, chunks(new Uint8Array(BATCH_BYTES_MAX + 1), 8192));
+  assert.match(long, /^HTTP\/1\.1 413 [\s\S]*"code":"BATCH_TOO_LARGE"/);
+  assert.match(await s.raw(chunked, 'zz\r\nnonsense\r\n'), /^HTTP\/1\.1 400 [\s\S]*"code":"REQUEST_MALFORMED"/);
+  assert.match(await s.raw(chunked, '5\r\nMTB1x\r\n'), /^HTTP\/1\.1 408 [\s\S]*"code":"REQUEST_TIMEOUT"/);
+  assert.equal(s.disk.entries.length, 1);
+  assert.deepEqual(s.refused, ['BATCH_TOO_LARGE', 'REQUEST_MALFORMED', 'REQUEST_TIMEOUT']);
+});
