@@ -106,19 +106,20 @@ export async function playFlight({ plan, parties }: Flight): Promise<void> {
   await play(plan, parties);
 }
 
-/** Deliveries to the collector that are under way in a proxy, by its own statistics. */
-async function underWay(adminUrl: string): Promise<number> {
-  const url = `${adminUrl}/stats?filter=^cluster.meshtrail_collector.upstream_rq_active$`;
+/** What a proxy's recorder still has to deliver, by the proxy's own statistics: records it keeps, and deliveries under way. */
+async function waiting(adminUrl: string): Promise<number> {
+  const names = 'wasmcustom.meshtrail_records_waiting|cluster.meshtrail_collector.upstream_rq_active';
+  const url = `${adminUrl}/stats?filter=${encodeURIComponent(`^(${names})$`)}`;
   const text = await (await fetch(url, { signal: AbortSignal.timeout(2000) })).text();
-  return Number(/: (\d+)/.exec(text)?.[1] ?? 0);
+  return [...text.matchAll(/: (\d+)/g)].reduce((sum, [, value]) => sum + Number(value), 0);
 }
 
-/** A tick has passed since the last exchange, and no delivery is under way: a batch in flight at exit would keep the last one back. */
+/** A tick has passed since the last exchange, and nothing waits: a batch in flight at exit would keep the last one back. */
 async function drain({ envoys }: Mesh, flushMs: number): Promise<boolean> {
   await sleep(2 * flushMs);
   const deadline = performance.now() + DRAIN_MS_MAX;
   for (;;) {
-    const counts = await Promise.all(envoys.map(({ adminUrl }) => underWay(adminUrl)));
+    const counts = await Promise.all(envoys.map(({ adminUrl }) => waiting(adminUrl)));
     if (counts.every((count) => count === 0)) return true;
     if (performance.now() > deadline) return false;
     await sleep(DRAIN_POLL_MS);

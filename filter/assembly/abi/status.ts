@@ -18,5 +18,6 @@ export const LOG_WARN: u32 = 3;
 export const LOG_ERROR: u32 = 4;
 
 export const METRIC_COUNTER: u32 = 0;
+export const METRIC_GAUGE: u32 = 1;
 
 export const CLOCK_MONOTONIC: u32 = 1;

@@ -2,7 +2,7 @@
 
 import { isEqual } from '../record/bytes';
 import { BUFFERS_MAX, buffers } from '../record/config';
-import { BATCH_BYTES_MAX, HEADER_BATCH_NUMBER, HEADER_STREAM, STREAM_BYTES } from '../record/layout';
+import { BATCH_BYTES_MAX, HEADER_BATCH_NUMBER, HEADER_ROW_COUNT, HEADER_STREAM, STREAM_BYTES } from '../record/layout';
 
 const ROOM: usize = memory.data(2097152, 16); // BUFFERS_MAX x BATCH_BYTES_MAX
 const SLOTS: usize = memory.data(1280, 8); // BUFFERS_MAX x SLOT_BYTES
@@ -60,6 +60,14 @@ export function inFlight(): u32 {
 /** Batches that wait for an acknowledgement, sent or not. */
 export function unacknowledged(): u32 {
   return BUFFERS_MAX - countOf(FREE, BUFFERS_MAX);
+}
+
+/** Records in batches that wait for an acknowledgement. */
+export function recordsUnacknowledged(): u64 {
+  let records: u64 = 0;
+  for (let buffer: u32 = 0; buffer < BUFFERS_MAX; buffer++)
+    if (state(buffer) != FREE) records += <u64>load<u32>(bufferAt(buffer), HEADER_ROW_COUNT);
+  return records;
 }
 
 /** A free buffer, or NONE. */

@@ -7,6 +7,7 @@ import {
   CERTIFICATE_SHA256,
   CONNECTION_ID,
   CONNECTION_TEXTS,
+  cutCount,
   DESTINATION_ADDRESS,
   DIRECTION,
   FILTER_CHAIN,
@@ -20,6 +21,7 @@ import {
   PROTOCOL,
   REQUESTED_SERVER_NAME,
   SOURCE_ADDRESS,
+  setBits,
   setCutText,
   setNumber,
   setText,
@@ -29,6 +31,7 @@ import {
   textBytes,
 } from '../record/facts';
 import {
+  BIT_OTHER_CUT,
   CONNECTION_BYTES,
   CONNECTION_CERTIFICATE_AT,
   ENTRY_CONNECTION,
@@ -71,7 +74,7 @@ const CACHE: usize = memory.data(700416, 16); // SLOTS x SLOT_BYTES
 const _SLOT_ID: usize = 0; // u64
 const SLOT_EPOCH: usize = 8; // u64: the batch in which SLOT_ENTRY is the number of the entry
 const SLOT_ENTRY: usize = 16; // u32
-const SLOT_NUMBERS: usize = 20; // u8 each: direction, mtls, TLS version, has certificate, protocol
+const SLOT_NUMBERS: usize = 20; // u8 each: direction, mtls, TLS version, has certificate, protocol, a text was cut
 const SLOT_CERTIFICATE: usize = 32; // 32 bytes
 const SLOT_LENGTHS: usize = 64; // CONNECTION_TEXTS x u16
 const SLOT_TEXTS: usize = 80;
@@ -121,7 +124,7 @@ function readConnection(): void {
     setNumber(HAS_CERTIFICATE, 1);
 }
 
-function keep(slot: usize, id: u64): void {
+function keep(slot: usize, id: u64, isCut: bool): void {
   store<u64>(slot, id);
   store<u64>(slot, 0, SLOT_EPOCH);
   store<u8>(slot, <u8>number(DIRECTION), SLOT_NUMBERS);
@@ -129,6 +132,7 @@ function keep(slot: usize, id: u64): void {
   store<u8>(slot, <u8>number(TLS_VERSION), SLOT_NUMBERS + 2);
   store<u8>(slot, <u8>number(HAS_CERTIFICATE), SLOT_NUMBERS + 3);
   store<u8>(slot, <u8>number(PROTOCOL), SLOT_NUMBERS + 4);
+  store<u8>(slot, isCut ? 1 : 0, SLOT_NUMBERS + 5);
   memory.copy(slot + SLOT_CERTIFICATE, CERTIFICATE_SHA256, 32);
   let used: usize = 0;
   for (let i: u32 = 0; i < CONNECTION_TEXTS; i++) {
@@ -189,12 +193,14 @@ export function takeConnection(): void {
   setNumber(CONNECTION_ID, id);
   const slot = CACHE + SLOT_BYTES * (<usize>id & (SLOTS - 1));
   if (load<u64>(slot) != id) {
+    const cutsBefore = cutCount();
     readConnection();
-    keep(slot, id);
+    keep(slot, id, cutCount() > cutsBefore);
     // The protocol is not known before the first request was understood.
     if (number(PROTOCOL) == 0) store<u64>(slot, 0);
   } else {
     setNumber(PROTOCOL, <u64>load<u8>(slot, SLOT_NUMBERS + 4));
+    if (load<u8>(slot, SLOT_NUMBERS + 5) != 0) setBits(BIT_OTHER_CUT);
   }
   if (load<u64>(slot) == id) slotInUse = slot;
   // Envoy may take the address from x-forwarded-for, so it belongs to the exchange then.

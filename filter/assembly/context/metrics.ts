@@ -1,15 +1,18 @@
 // Counters of the stream as Envoy's metrics: a second channel, which the collector's sums must agree with.
 
 import { proxy_define_metric, proxy_increment_metric } from '../abi/env';
-import { METRIC_COUNTER, OK } from '../abi/status';
-import { COUNTERS, total } from '../record/batch';
+import { METRIC_COUNTER, METRIC_GAUGE, OK } from '../abi/status';
+import { COUNTERS, rowCount, total } from '../record/batch';
 import { text } from '../record/text';
+import { recordsUnacknowledged } from './buffers';
 import { batchesAcknowledged } from './delivery';
 
-const METRICS: u32 = 8;
-const NAMES: usize = memory.data(32, 4);
-const IDS: usize = memory.data(32, 4);
-const TOLD: usize = memory.data(64, 8);
+const METRICS: u32 = 9;
+const ACKNOWLEDGED: u32 = COUNTERS;
+const WAITING: u32 = COUNTERS + 1;
+const NAMES: usize = memory.data(36, 4);
+const IDS: usize = memory.data(36, 4);
+const TOLD: usize = memory.data(72, 8);
 
 // In the order of the counters of a batch header.
 store<u32>(NAMES, <u32>text('meshtrail_seen'));
@@ -20,6 +23,7 @@ store<u32>(NAMES + 16, <u32>text('meshtrail_truncated'));
 store<u32>(NAMES + 20, <u32>text('meshtrail_send_failures'));
 store<u32>(NAMES + 24, <u32>text('meshtrail_rollbacks_seen'));
 store<u32>(NAMES + 28, <u32>text('meshtrail_batches_acknowledged'));
+store<u32>(NAMES + 32, <u32>text('meshtrail_records_waiting'));
 
 let isDefined: bool = false;
 
@@ -28,18 +32,24 @@ export function defineMetrics(): void {
   isDefined = true;
   for (let i: u32 = 0; i < METRICS; i++) {
     const name = <usize>load<u32>(NAMES + 4 * <usize>i);
-    const status = proxy_define_metric(METRIC_COUNTER, name + 1, <usize>load<u8>(name), IDS + 4 * <usize>i);
+    const kind = i == WAITING ? METRIC_GAUGE : METRIC_COUNTER;
+    const status = proxy_define_metric(kind, name + 1, <usize>load<u8>(name), IDS + 4 * <usize>i);
     if (status != OK) store<u32>(IDS + 4 * <usize>i, 0xffff_ffff);
   }
 }
 
-/** Adds what came since the last time. A new stream begins its counters at zero. */
+function presentValue(metric: u32): u64 {
+  if (metric < COUNTERS) return total(metric);
+  return metric == ACKNOWLEDGED ? batchesAcknowledged() : <u64>rowCount() + recordsUnacknowledged();
+}
+
+/** Adds what came since the last time: the VMs of a proxy share each metric. A new stream begins its counters at zero. */
 export function tellMetrics(): void {
   for (let i: u32 = 0; i < METRICS; i++) {
-    const now = i < COUNTERS ? total(i) : batchesAcknowledged();
-    const told = load<u64>(TOLD + 8 * <usize>i);
+    const now = presentValue(i);
+    const change = <i64>(now - load<u64>(TOLD + 8 * <usize>i));
     const id = load<u32>(IDS + 4 * <usize>i);
-    if (now > told && id != 0xffff_ffff) proxy_increment_metric(id, <i64>(now - told));
+    if ((change > 0 || (change < 0 && i == WAITING)) && id != 0xffff_ffff) proxy_increment_metric(id, change);
     store<u64>(TOLD + 8 * <usize>i, now);
   }
 }

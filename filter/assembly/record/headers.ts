@@ -11,11 +11,13 @@ import {
   REQUEST_CONTENT_TYPE,
   REQUEST_ID,
   REQUEST_UUID,
+  rowBits,
   setBits,
   setCutText,
   setText,
   TRACE,
   TRACE_TEXT,
+  textBytes,
   USER_AGENT,
 } from './facts';
 import { readTraceParent, readUuid } from './identifiers';
@@ -41,6 +43,9 @@ const WALK: usize = memory.data(64, 8);
 let allowed: usize = 0;
 let allowedCount: u32 = 0;
 let blockBytes: usize = 0;
+// One value is one cut, however many of its parts find no room.
+let isBlockCut: bool = false;
+let isJoinedCut: bool = false;
 let traceAt: usize = 0;
 let traceBytes: usize = 0;
 let traceCount: u32 = 0;
@@ -56,6 +61,8 @@ export function allowHeaders(at: usize, count: u32): void {
 
 export function beginHeaders(): void {
   blockBytes = 0;
+  isBlockCut = false;
+  isJoinedCut = false;
   traceCount = 0;
 }
 
@@ -66,20 +73,25 @@ export function takeHeader(name: usize, nameBytes: usize, at: usize, bytes: usiz
   }
   if (bytes == 0) return;
   if (nameBytes == 5) {
-    if (isText(name, nameBytes, NAME_PATH)) setText(PATH, at, bytes);
+    if (isText(name, nameBytes, NAME_PATH)) takeFirst(PATH, at, bytes);
   } else if (nameBytes == 7) {
-    if (isText(name, nameBytes, NAME_METHOD)) setText(METHOD, at, bytes);
+    if (isText(name, nameBytes, NAME_METHOD)) takeFirst(METHOD, at, bytes);
   } else if (nameBytes == 10) {
-    if (isText(name, nameBytes, NAME_AUTHORITY)) setText(AUTHORITY, at, bytes);
-    else if (isText(name, nameBytes, NAME_USER_AGENT)) setText(USER_AGENT, at, bytes);
+    if (isText(name, nameBytes, NAME_AUTHORITY)) takeFirst(AUTHORITY, at, bytes);
+    else if (isText(name, nameBytes, NAME_USER_AGENT)) takeFirst(USER_AGENT, at, bytes);
   } else if (nameBytes == 11) {
     if (isText(name, nameBytes, NAME_TRACEPARENT)) takeTrace(at, bytes);
   } else if (nameBytes == 12) {
     if (isText(name, nameBytes, NAME_REQUEST_ID)) takeRequestId(at, bytes);
-    else if (isText(name, nameBytes, NAME_CONTENT_TYPE)) setText(REQUEST_CONTENT_TYPE, at, bytes);
+    else if (isText(name, nameBytes, NAME_CONTENT_TYPE)) takeFirst(REQUEST_CONTENT_TYPE, at, bytes);
   } else if (nameBytes == 15) {
     if (isText(name, nameBytes, NAME_FORWARDED_FOR)) setCutText(FORWARDED_FOR, at, bytes);
   }
+}
+
+/** Of a repeated header the first value counts, as for Envoy and its single reads. */
+function takeFirst(fact: u32, at: usize, bytes: usize): void {
+  if (textBytes(fact) == 0) setText(fact, at, bytes);
 }
 
 /** Takes a whole map; false when it is not in the pairs format to its end. */
@@ -125,13 +137,16 @@ function joinTrace(at: usize, bytes: usize): void {
   const room = TRACE_JOINED_BYTES_MAX - joinedBytes;
   if (bytes > room) {
     bytes = room;
-    markCut(TRACE_TEXT);
+    if (!isJoinedCut) markCut(TRACE_TEXT);
+    isJoinedCut = true;
   }
   memory.copy(TRACE_JOINED + joinedBytes, at, bytes);
   joinedBytes += bytes;
 }
 
 function takeRequestId(at: usize, bytes: usize): void {
+  // The row has room for one form of it.
+  if ((rowBits() & (BIT_REQUEST_ID | BIT_REQUEST_ID_TEXT)) != 0) return;
   if (readUuid(at, bytes, REQUEST_UUID)) {
     setBits(BIT_REQUEST_ID);
     return;
@@ -153,7 +168,8 @@ function append(at: usize, bytes: usize): void {
   const room = BLOCK_BYTES_MAX - blockBytes;
   if (bytes > room) {
     bytes = room;
-    markCut(HEADERS);
+    if (!isBlockCut) markCut(HEADERS);
+    isBlockCut = true;
   }
   memory.copy(BLOCK + blockBytes, at, bytes);
   blockBytes += bytes;
