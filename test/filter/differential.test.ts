@@ -1,0 +1,336 @@
+// What the emulated Envoy said about an exchange is what the decoded record says: random and hostile values, absent ones too.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { recordOf, sourceOf } from '../../collector/src/core/codec/record.ts';
+import type { Pairs, Value } from '../host/abi.ts';
+import { type Exchange, newConnectionId, ordinary, withHeaders } from './exchange.ts';
+import { expectedOf, LIMITS } from './expected.ts';
+import { flatten } from './flat.ts';
+import { assertRecorded, recorded } from './recorded.ts';
+import { CONFIGURATION, Recorder } from './recorder.ts';
+
+test('an ordinary exchange', () => {
+  assertRecorded([ordinary()]);
+});
+
+test('an ordinary exchange as people read it', () => {
+  const recorder = new Recorder();
+  recorder.record(ordinary({ connectionId: 77n }));
+  recorder.flush();
+  const [batch] = recorder.batches();
+  assert.ok(batch !== undefined);
+  const { record, ...rest } = recordOf(sourceOf(batch, 5, 0));
+  assert.equal(rest.id, '5.0');
+  assert.equal(rest.time, '2026-11-24T12:00:00.123456789Z');
+  assert.equal(rest.duration, '0.004512s');
+  assert.equal(rest.reporter, 'destination');
+  assert.equal(rest.source.principal, 'spiffe://demo.mesh/ns/shop/sa/frontend');
+  assert.equal(rest.destination.workload, 'orders');
+  assert.equal(rest.request.id, '5e0d6a1c-2b3f-4c5d-8e7f-00112233aabb');
+  assert.equal(rest.trace.id, '0af7651916cd43dd8448eb211c80319c');
+  assert.equal(rest.connection.id, 77);
+  assert.equal(record.not_utf8, undefined);
+  assert.equal(record.truncated, undefined);
+});
+
+const EMPTY: Exchange = {};
+
+test('an exchange of which nothing is known', () => {
+  const [got] = recorded([EMPTY]);
+  const { start_ns: startNs, ...rest } = got ?? {};
+  const { start_ns: _, ...want } = expectedOf(EMPTY).flat;
+  assert.deepEqual(rest, want);
+  assert.equal(typeof startNs, 'bigint');
+});
+
+const TEXT_FIELDS = [
+  'protocol',
+  'codeDetails',
+  'route',
+  'upstreamCluster',
+  'upstreamAddress',
+  'upstreamPrincipal',
+  'upstreamLocalPrincipal',
+  'tlsVersion',
+  'requestedServerName',
+  'sourceAddress',
+  'destinationAddress',
+  'peerPrincipal',
+  'localPrincipal',
+  'peerSubject',
+  'peerDigest',
+  'transportFailure',
+  'filterChain',
+] as const satisfies readonly (keyof Exchange)[]; // prettier-ignore
+
+test('each fact alone absent, and each text alone empty', () => {
+  const whole = ordinary();
+  const keys = Object.keys(whole).filter((key) => key !== 'startNs') as (keyof Exchange)[];
+  const without = keys.map((key) => {
+    const { [key]: _, ...rest } = { ...whole, connectionId: newConnectionId() };
+    return rest;
+  });
+  const empty = TEXT_FIELDS.map((key) => ({ ...whole, connectionId: newConnectionId(), [key]: '' }));
+  assertRecorded([...without, ...empty]);
+});
+
+/** Texts at their limit, one byte beyond, and far beyond. */
+const around = (limit: number): string[] =>
+  [1, limit - 1, limit, limit + 1, 4 * limit].map((length) => 'p'.repeat(length));
+
+test('texts at their limit, one byte beyond, and far beyond', () => {
+  const principals = new Set<string>([
+    'peerPrincipal',
+    'localPrincipal',
+    'upstreamPrincipal',
+    'upstreamLocalPrincipal',
+  ]);
+  const exchanges = TEXT_FIELDS.filter((key) => !['protocol', 'tlsVersion', 'peerDigest'].includes(key)).flatMap(
+    (key) =>
+      around(principals.has(key) ? LIMITS.principal : LIMITS.other).map((text) =>
+        ordinary({ upstreamFailure: '', code: 503n, responseFlags: 0x20n, [key]: text }),
+      ),
+  );
+  const headers: [name: string, limit: number][] = [
+    [':path', LIMITS.path],
+    [':method', LIMITS.other],
+    [':authority', LIMITS.authority],
+    ['user-agent', LIMITS.userAgent],
+    ['content-type', LIMITS.other],
+    ['x-request-id', LIMITS.other],
+    ['traceparent', LIMITS.other],
+  ];
+  for (const [name, limit] of headers)
+    for (const text of around(limit)) exchanges.push(withHeaders(ordinary(), { [name]: text }));
+  assertRecorded(exchanges);
+});
+
+test('values that were cut are counted once each', () => {
+  const exchanges = [
+    ordinary({ route: 'r'.repeat(257), filterChain: 'f'.repeat(1000) }),
+    withHeaders(ordinary(), {
+      ':path': '/'.repeat(1025),
+      'user-agent': 'u'.repeat(257),
+      'x-a': 'h'.repeat(3000),
+      'x-b': 'h',
+    }),
+  ];
+  const recorder = new Recorder({ configuration: { ...CONFIGURATION, ...ALLOW } });
+  for (const exchange of exchanges) recorder.record(exchange);
+  recorder.flush();
+  const want = exchanges.reduce((sum, exchange) => sum + expectedOf(exchange, ALLOWED).cut, 0);
+  assert.equal(recorder.batches().at(-1)?.counters.truncated, want);
+  assert.equal(want, 5);
+});
+
+const ALLOWED = ['x-a', 'x-b', 'x-forwarded-for'];
+const ALLOW = { request_headers: ALLOWED.join(',') };
+
+test('headers of the allow-list, in wire order, with every duplicate, and no others', () => {
+  const requestHeaders: Pairs = [
+    ...(ordinary().requestHeaders ?? []),
+    ['x-b', 'first'],
+    ['authorization', 'Bearer secret'],
+    ['cookie', 'secret'],
+    ['x-a', ''],
+    ['x-b', Uint8Array.of(0xff, 0x20)],
+    ['x-ab', 'no'],
+  ];
+  assertRecorded([ordinary({ requestHeaders })], ALLOWED, { configuration: { ...CONFIGURATION, ...ALLOW } });
+});
+
+test('a thousand headers', () => {
+  const many = Array.from({ length: 992 }, (_, i) => [`x-header-${i}`, `value ${i}`] as const);
+  const requestHeaders = [...many, ...(ordinary().requestHeaders ?? [])];
+  assert.equal(requestHeaders.length, 1000);
+  assertRecorded([ordinary({ requestHeaders })]);
+});
+
+test('request ids and trace parents: parsed when they are well formed, kept as text when not', () => {
+  const ids = [
+    '5E0D6A1C-2B3F-4C5D-8E7F-00112233AABB',
+    '5e0d6a1c2b3f4c5d8e7f00112233aabb',
+    'x',
+    `${'0'.repeat(8)}-0000-0000-0000-${'0'.repeat(12)}`,
+  ];
+  const id = '0af7651916cd43dd8448eb211c80319c';
+  const span = 'b7ad6b7169203331';
+  const traces = [
+    `00-${id}-${span}-00`,
+    `00-${id}-${span}-ff`,
+    `01-${id}-${span}-01-more`,
+    `00-${id}-${span}-01-more`,
+    `ff-${id}-${span}-01`,
+    `00-${'0'.repeat(32)}-${span}-01`,
+    `00-${id}-${'0'.repeat(16)}-01`,
+    `00-${id.toUpperCase()}-${span}-01`,
+    ` 00-${id}-${span}-01\t`,
+    '-',
+    `00-${id}-${span}`,
+  ]; // prettier-ignore
+  assertRecorded([
+    ...ids.map((text) => withHeaders(ordinary(), { 'x-request-id': text })),
+    ...traces.map((text) => withHeaders(ordinary(), { traceparent: text })),
+  ]);
+});
+
+test('repeated identifiers leave a batch that every collector accepts', () => {
+  const uuid = '5e0d6a1c-2b3f-4c5d-8e7f-00112233aabb';
+  const repeated = (name: string, ...values: string[]): Exchange => {
+    const base = withHeaders(ordinary(), { [name]: undefined });
+    return {
+      ...base,
+      requestHeaders: [...(base.requestHeaders ?? []), ...values.map((value) => [name, value] as const)],
+    };
+  };
+  const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const exchanges = [
+    repeated('x-request-id', uuid, 'text'),
+    repeated('x-request-id', 'text', uuid),
+    repeated('traceparent', trace, trace),
+    repeated('traceparent', 'a'.repeat(200), 'b'.repeat(200), 'c'),
+    repeated('user-agent', 'one', 'two'),
+  ];
+  assertRecorded(exchanges);
+});
+
+const VERDICTS: [verdict: string, exchange: Exchange][] = [
+  ['allowed', {}],
+  ['allowed', { code: 404n }],
+  ['allowed', { code: 500n }],
+  ['allowed', { codeDetails: 'direct_response', upstreamAddress: '' }],
+  ['denied', { code: 403n, codeDetails: 'rbac_access_denied_matched_policy[deny-inventory]', upstreamAddress: '' }],
+  ['denied', { code: 403n, codeDetails: 'rbac_access_denied_matched_policy[none]', upstreamAddress: '' }],
+  ['denied', { code: 401n, codeDetails: 'jwt_authn_access_denied{Jwt_is_missing}', upstreamAddress: '' }],
+  ['denied', { code: 403n, codeDetails: 'ext_authz_denied', responseFlags: 0x1000n, upstreamAddress: '' }],
+  ['denied', { code: 429n, codeDetails: 'request_rate_limited', responseFlags: 0x800n, upstreamAddress: '' }],
+  ['denied', { code: 429n, codeDetails: 'local_rate_limited', upstreamAddress: '' }],
+  ['invalid', { code: 400n, codeDetails: 'http1.codec_error', responseFlags: 0x40000n, requestHeaders: [] }],
+  ['invalid', { code: 400n, codeDetails: 'missing_host_header', upstreamAddress: '' }],
+  ['reset', { code: 0n, codeDetails: 'downstream_remote_disconnect', responseFlags: 0x4000n }],
+  ['reset', { code: 200n, responseFlags: 0x4000n }],
+  ['reset', { code: 0n, codeDetails: '' }],
+  ['unrouted', { code: 404n, codeDetails: 'route_not_found', responseFlags: 0x100n, upstreamAddress: '' }],
+  [
+    'failed',
+    { code: 503n, codeDetails: 'upstream_reset_before_response_started{connection_termination}', responseFlags: 0x40n },
+  ],
+  ['failed', { code: 504n, codeDetails: 'response_timeout', responseFlags: 0x4n }],
+  ['failed', { code: 503n, codeDetails: 'no_healthy_upstream', responseFlags: 0x2n, upstreamAddress: '' }],
+  ['unknown', { code: 418n, codeDetails: 'something_new', upstreamAddress: '' }],
+];
+
+test('every class of verdict', () => {
+  const exchanges = VERDICTS.map(([, more]) => ordinary(more));
+  assertRecorded(exchanges);
+  assert.deepEqual(
+    recorded(exchanges).map(({ verdict }) => verdict),
+    VERDICTS.map(([verdict]) => verdict),
+  );
+});
+
+test('decisions of RBAC and claims of a token', () => {
+  const denied = new Map<string, Value>([
+    ['enforced_engine_result', 'denied'],
+    ['enforced_effective_policy_id', 'deny-inventory'],
+    ['shadow_engine_result', 'allowed'],
+    ['shadow_effective_policy_id', 'trial'],
+  ]);
+  const allowed = new Map<string, Value>([['enforced_engine_result', 'allowed']]);
+  const claims = new Map<string, Value>([
+    ['iss', 'https://issuer'],
+    ['sub', 'alice'],
+    ['exp', 1.5e9],
+    ['aud', new Map([['a', '']])],
+  ]);
+  const refusal = { code: 403n, codeDetails: 'rbac_access_denied_matched_policy[deny-inventory]', upstreamAddress: '' };
+  assertRecorded([
+    ordinary({ ...refusal, rbac: denied }),
+    ordinary({ rbac: allowed, claims }),
+    ordinary({ claims: new Map([['sub', 'b'.repeat(257)]]) }),
+    ordinary({ ...refusal, rbac: allowed }),
+  ]);
+});
+
+test('numbers at and beyond their range', () => {
+  const words = [
+    0n,
+    1n,
+    255n,
+    256n,
+    65_535n,
+    65_536n,
+    2n ** 32n,
+    2n ** 48n - 1n,
+    2n ** 48n,
+    2n ** 53n,
+    2n ** 63n - 1n,
+    2n ** 63n,
+    2n ** 64n - 1n,
+  ];
+  const fields = [
+    'durationNs',
+    'requestBytes',
+    'responseBytes',
+    'attempts',
+    'code',
+    'grpcStatus',
+    'responseFlags',
+    'connectionId',
+    'direction',
+    'startNs',
+  ] as const;
+  const exchanges = fields.flatMap((field) => words.map((word) => ordinary({ [field]: word })));
+  const got = recorded(exchanges);
+  assert.equal(got.length, exchanges.length);
+  const exact = ['requestBytes', 'responseBytes', 'attempts'] as const;
+  const sane = exact.flatMap((field) => words.map((word) => ordinary({ [field]: word })));
+  assertRecorded(sane);
+});
+
+test('a gRPC status is recorded only where the content type says gRPC', () => {
+  const status = { grpcStatus: 5n };
+  assertRecorded([
+    ordinary(status),
+    withHeaders(ordinary(status), { 'content-type': 'application/grpc' }),
+    withHeaders(ordinary({ grpcStatus: 0n }), { 'content-type': 'application/grpc+proto' }),
+  ]);
+});
+
+test('exchanges of one connection share what was read once; another connection does not', () => {
+  const connectionId = newConnectionId();
+  const first = ordinary({ connectionId });
+  const other = ordinary({ sourceAddress: '10.0.0.10:1', peerPrincipal: 'spiffe://demo.mesh/ns/shop/sa/other' });
+  assertRecorded([first, { ...first, code: 404n }, other, first]);
+  const cut = ordinary({ peerPrincipal: 'p'.repeat(600) });
+  assertRecorded([cut, cut]);
+  // 4,096 connections later its place in any cache was used by others.
+  const many = Array.from({ length: 300 }, (_, i) =>
+    ordinary({ connectionId: 16_384n + BigInt(i) * 256n, sourceAddress: `10.1.0.1:${i}` }),
+  );
+  assertRecorded([...many, ...many]);
+  assertRecorded([
+    { ...first, connectionId: undefined },
+    { ...other, connectionId: undefined },
+  ]);
+});
+
+test('the batch names the proxy, its role and its stream', () => {
+  const recorder = new Recorder({ configuration: { ...CONFIGURATION, role: 'gateway' } });
+  recorder.record(ordinary());
+  recorder.flush();
+  const [batch] = recorder.batches();
+  assert.ok(batch !== undefined);
+  const nameOf = (number: number): string => Buffer.from(batch.dictionary.bytes(number)).toString();
+  assert.equal(nameOf(batch.nodeId), 'sidecar~10.0.0.7~orders-0.shop~shop.svc.cluster.local');
+  assert.equal(nameOf(batch.nodeCluster), 'orders.shop');
+  assert.equal(batch.role, 'gateway');
+  assert.ok(batch.stream.some((byte) => byte !== 0));
+  assert.ok(batch.secret.some((byte) => byte !== 0));
+  const other = new Recorder({ seed: 2 });
+  other.record(ordinary());
+  other.flush();
+  assert.notDeepEqual(other.batches()[0]?.stream, batch.stream);
+  assert.deepEqual(flatten(batch, 0)['direction'], 1);
+});

@@ -1,0 +1,248 @@
+// What docs/formats.md says that the record of an exchange must hold: written from the page, not from the filter.
+
+import { bytesOf, type Pairs, type Text, type Value } from '../host/abi.ts';
+import { type Exchange, headerOf } from './exchange.ts';
+import { type Flat, withoutAbsent } from './flat.ts';
+
+export const LIMITS = {
+  path: 1024,
+  userAgent: 256,
+  authority: 256,
+  headers: 1024,
+  principal: 512,
+  other: 256,
+} as const;
+const DENIAL = 'rbac_access_denied_matched_policy[';
+const U48_MAX = 2n ** 48n - 1n;
+const NUMBER_MAX = 2n ** 53n - 1n;
+const I64_MAX = 2n ** 63n - 1n;
+
+type Cut = 'pathCut' | 'userAgentCut' | 'headersCut' | 'otherCut';
+
+/** Cuts texts to their limits and remembers which kinds were cut, and how many values. */
+class Cutter {
+  readonly kinds = new Set<Cut>();
+  values = 0;
+
+  text(value: Text | undefined, limit: number = LIMITS.other, kind: Cut = 'otherCut'): string | undefined {
+    const bytes = value === undefined ? undefined : bytesOf(value);
+    if (bytes === undefined || bytes.length === 0) return undefined;
+    if (bytes.length > limit) {
+      this.kinds.add(kind);
+      this.values++;
+    }
+    return Buffer.from(bytes.subarray(0, limit)).toString('latin1');
+  }
+}
+
+const latin1 = (value: Text): string => Buffer.from(bytesOf(value)).toString('latin1');
+const textIn = (map: ReadonlyMap<string, Value> | undefined, key: string): Text | undefined => {
+  const value = map?.get(key);
+  return typeof value === 'string' || value instanceof Uint8Array ? value : undefined;
+};
+const resultIn = (map: ReadonlyMap<string, Value> | undefined, key: string): number | undefined => {
+  const value = textIn(map, key);
+  return value === 'allowed' ? 1 : value === 'denied' ? 2 : undefined;
+};
+const atMost = (value: bigint | undefined, max: bigint): number | undefined =>
+  value === undefined ? undefined : Number(BigInt.asUintN(64, value) > max ? max : BigInt.asUintN(64, value));
+
+/** An answer of the upstream that needs no explaining: the proxy is not asked for one. */
+function isOrdinary({ code = 0n, responseFlags = 0n, upstreamAddress }: Exchange): boolean {
+  const hasUpstream = upstreamAddress !== undefined && bytesOf(upstreamAddress).length > 0;
+  return responseFlags === 0n && code >= 200n && code < 400n && hasUpstream;
+}
+
+const detailsOf = (exchange: Exchange): string =>
+  exchange.codeDetails === undefined || isOrdinary(exchange) ? '' : latin1(exchange.codeDetails).slice(0, LIMITS.other);
+
+interface Policy {
+  readonly result: number | undefined;
+  readonly name: Text | undefined;
+}
+
+function policyOf(exchange: Exchange): Policy {
+  const { rbac } = exchange;
+  const details = detailsOf(exchange);
+  const enforced = textIn(rbac, 'enforced_effective_policy_id');
+  if (!details.startsWith(DENIAL)) return { result: resultIn(rbac, 'enforced_engine_result'), name: enforced };
+  const named = details.slice(DENIAL.length, -1);
+  return { result: 2, name: enforced ?? (named === 'none' ? undefined : Buffer.from(named, 'latin1')) };
+}
+
+const FAILURE_BITS = {
+  UMSDR: 19,
+  DF: 26,
+  UH: 1,
+  UF: 5,
+  UC: 6,
+  UT: 2,
+  UR: 4,
+  UO: 7,
+  URX: 15,
+  NC: 24,
+  LR: 3,
+  LH: 0,
+  DT: 22,
+  UPE: 23,
+};
+const FAILURES = Object.values(FAILURE_BITS);
+const bit = (place: number): bigint => 1n << BigInt(place);
+const has = (flags: bigint, ...places: number[]): boolean => places.some((place) => (flags & bit(place)) !== 0n);
+
+/** The first rule of docs/formats.md 1.2 that matches. */
+export function verdictOf(exchange: Exchange): string {
+  const details = detailsOf(exchange);
+  const flags = exchange.responseFlags ?? 0n;
+  const isRefused = /^(?:rbac_access_denied|jwt_authn_access_denied|ext_authz_)/.test(details);
+  if (
+    policyOf(exchange).result === 2 ||
+    isRefused ||
+    has(flags, 11, 12) ||
+    /^(?:local_|request_)rate_limited$/.test(details)
+  )
+    return 'denied';
+  if (has(flags, 18) || /^(?:http[13]\.|http2\.(?!remote_))/.test(details) || details === 'missing_host_header')
+    return 'invalid';
+  if (has(flags, 14, 28) || details === 'downstream_remote_disconnect' || (exchange.code ?? 0n) === 0n) return 'reset';
+  if (has(flags, 8)) return 'unrouted';
+  if (has(flags, ...FAILURES)) return 'failed';
+  return isOrdinary(exchange) || details === 'via_upstream' || details === 'direct_response' ? 'allowed' : 'unknown';
+}
+
+/** The block of allow-listed headers, `name: value` lines in wire order. */
+function blockOf(pairs: Pairs | undefined, allowed: readonly string[]): Uint8Array | undefined {
+  const lines = (pairs ?? []).filter(([name]) => allowed.includes(latin1(name)));
+  if (lines.length === 0) return undefined;
+  return Buffer.concat(
+    lines.flatMap(([name, value]) => [bytesOf(name), Buffer.from(': '), bytesOf(value), Buffer.from('\n')]),
+  );
+}
+
+function requestIdOf(pairs: Pairs | undefined, cutter: Cutter): Flat {
+  const id = headerOf(pairs, 'x-request-id');
+  if (id === undefined) return {};
+  const text = latin1(id);
+  const isUuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
+  return isUuid ? { request_id: text.replaceAll('-', '') } : { request_id_text: cutter.text(id) };
+}
+
+function traceOf(pairs: Pairs | undefined, cutter: Cutter): Flat {
+  const all = (pairs ?? []).flatMap(([name, value]) => (latin1(name) === 'traceparent' ? [latin1(value)] : []));
+  const given = all.filter((value) => value.length > 0);
+  const [first] = given;
+  if (first === undefined) return {};
+  const parsed = /^[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*$/s.exec(first);
+  const [, version = '', trace = '', span = '', flags = '', rest] = parsed ?? [];
+  const isZero = /^0+$/.test(trace) || /^0+$/.test(span);
+  const isValid = parsed !== null && version !== 'ff' && !isZero && (version !== '00' || rest === undefined);
+  if (given.length === 1 && isValid) return { trace_id: trace, span_id: span, trace_flags: Number.parseInt(flags, 16) };
+  return { trace_text: cutter.text(Buffer.from(given.join(', '), 'latin1')) };
+}
+
+const PROTOCOLS = ['HTTP/1.0', 'HTTP/1.1', 'HTTP/2', 'HTTP/3'];
+const TLS_VERSIONS = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'];
+const nameIn = (names: readonly string[], value: Text | undefined): string | undefined =>
+  value === undefined || bytesOf(value).length === 0
+    ? undefined
+    : names.includes(latin1(value))
+      ? latin1(value)
+      : 'other';
+
+function connectionOf(exchange: Exchange, cutter: Cutter): Flat {
+  const { mtls, connectionId = 0n, direction = 0n } = exchange;
+  const tlsVersion = nameIn(TLS_VERSIONS, exchange.tlsVersion);
+  return {
+    connection_id: connectionId === 0n || connectionId > NUMBER_MAX ? undefined : connectionId,
+    direction: direction > 2n ? 0 : Number(direction),
+    mtls: mtls === undefined ? undefined : mtls ? 2 : 1,
+    tls_version: tlsVersion,
+    source_address: cutter.text(exchange.sourceAddress),
+    destination_address: cutter.text(exchange.destinationAddress),
+    requested_server_name: cutter.text(exchange.requestedServerName),
+    filter_chain: cutter.text(exchange.filterChain),
+    // Without TLS there is no certificate to ask for.
+    ...(tlsVersion === undefined ? {} : certificatesOf(exchange, cutter)),
+  };
+}
+
+function certificatesOf(exchange: Exchange, cutter: Cutter): Flat {
+  const digest = exchange.peerDigest === undefined ? '' : latin1(exchange.peerDigest);
+  return {
+    peer_certificate_sha256: /^[0-9a-f]{64}$/.test(digest) ? digest : undefined,
+    peer_principal: cutter.text(exchange.peerPrincipal, LIMITS.principal),
+    local_principal: cutter.text(exchange.localPrincipal, LIMITS.principal),
+    transport_failure: cutter.text(exchange.transportFailure),
+    peer_subject: cutter.text(exchange.peerSubject),
+  };
+}
+
+function isGrpc({ requestHeaders }: Exchange): boolean {
+  const type = headerOf(requestHeaders, 'content-type');
+  return type !== undefined && latin1(type).startsWith('application/grpc');
+}
+
+function upstreamOf(exchange: Exchange, cutter: Cutter): Flat {
+  const address = cutter.text(exchange.upstreamAddress);
+  const { attempts, responseFlags = 0n } = exchange;
+  return {
+    upstream_cluster: cutter.text(exchange.upstreamCluster),
+    upstream_address: address,
+    upstream_failure: has(responseFlags, ...FAILURES) ? cutter.text(exchange.upstreamFailure) : undefined,
+    // Where no host was chosen there is nothing more to ask.
+    ...(address === undefined
+      ? {}
+      : {
+          attempts: attempts === 0n ? undefined : atMost(attempts, 255n),
+          upstream_principal: cutter.text(exchange.upstreamPrincipal, LIMITS.principal),
+          upstream_local_principal: cutter.text(exchange.upstreamLocalPrincipal, LIMITS.principal),
+        }),
+  };
+}
+
+/** The record, and how many of its values were cut. */
+export function expectedOf(
+  exchange: Exchange,
+  allowed: readonly string[] = [],
+): { readonly flat: Flat; readonly cut: number } {
+  const cutter = new Cutter();
+  const { requestHeaders, responseHeaders, rbac, claims, code } = exchange;
+  const policy = policyOf(exchange);
+  const verdict = verdictOf(exchange);
+  const { startNs = 0n, durationNs, grpcStatus } = exchange;
+  const micros = durationNs === undefined || durationNs > I64_MAX ? undefined : durationNs / 1000n;
+  const flat = {
+    verdict,
+    priority: verdict === 'denied' || verdict === 'failed' ? 1 : undefined,
+    start_ns: startNs > I64_MAX ? I64_MAX : startNs,
+    duration_us: atMost(micros, U48_MAX),
+    request_bytes: atMost(exchange.requestBytes, U48_MAX),
+    response_bytes: atMost(exchange.responseBytes, U48_MAX),
+    ...requestIdOf(requestHeaders, cutter),
+    ...traceOf(requestHeaders, cutter),
+    path: cutter.text(headerOf(requestHeaders, ':path'), LIMITS.path, 'pathCut'),
+    user_agent: cutter.text(headerOf(requestHeaders, 'user-agent'), LIMITS.userAgent, 'userAgentCut'),
+    subject: cutter.text(textIn(claims, 'sub')),
+    headers: cutter.text(blockOf(requestHeaders, allowed), LIMITS.headers, 'headersCut'),
+    code: code === undefined || code === 0n || code > 65_535n ? undefined : Number(code),
+    protocol: nameIn(PROTOCOLS, exchange.protocol),
+    grpc_status: isGrpc(exchange) && grpcStatus !== undefined && grpcStatus < 255n ? Number(grpcStatus) : undefined,
+    response_flags: (exchange.responseFlags ?? 0n) & NUMBER_MAX,
+    policy_result: policy.result,
+    shadow_result: resultIn(rbac, 'shadow_engine_result'),
+    method: cutter.text(headerOf(requestHeaders, ':method')),
+    authority: cutter.text(headerOf(requestHeaders, ':authority'), LIMITS.authority),
+    route: cutter.text(exchange.route),
+    code_details: isOrdinary(exchange) ? undefined : cutter.text(exchange.codeDetails),
+    policy: cutter.text(policy.name),
+    shadow_policy: cutter.text(textIn(rbac, 'shadow_effective_policy_id')),
+    token_issuer: cutter.text(textIn(claims, 'iss')),
+    request_content_type: cutter.text(headerOf(requestHeaders, 'content-type')),
+    response_content_type: cutter.text(headerOf(responseHeaders, 'content-type')),
+    ...upstreamOf(exchange, cutter),
+    ...connectionOf(exchange, cutter),
+  };
+  const order: readonly Cut[] = ['pathCut', 'userAgentCut', 'headersCut', 'otherCut'];
+  const cuts = order.filter((kind) => cutter.kinds.has(kind)).join(' ') || undefined;
+  return { flat: withoutAbsent({ ...flat, cuts }), cut: cutter.values };
+}

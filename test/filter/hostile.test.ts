@@ -1,0 +1,151 @@
+// Random exchanges and hostile hosts: what is recorded is right, what is sent is always a whole batch, and nothing traps.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Pairs, Text } from '../host/abi.ts';
+import { type Exchange, newConnectionId, ordinary } from './exchange.ts';
+import { expectedOf } from './expected.ts';
+import { assertRecorded } from './recorded.ts';
+import { assertWhole, CONFIGURATION, Recorder } from './recorder.ts';
+
+const ALLOWED = ['x-a', 'x-b'];
+const CODE_DETAILS = [
+  'via_upstream',
+  'direct_response',
+  'rbac_access_denied_matched_policy[p]',
+  'jwt_authn_access_denied{Jwt_is_missing}',
+  'http1.codec_error',
+  'missing_host_header',
+  'downstream_remote_disconnect',
+  'route_not_found',
+  'response_timeout',
+  'local_rate_limited',
+];
+
+const text = (max: number): fc.Arbitrary<Text> =>
+  fc.oneof(
+    fc.string({ maxLength: 40 }),
+    fc.uint8Array({ minLength: 1, maxLength: 40 }),
+    fc.nat(max + 2).map((length) => 'x'.repeat(length)),
+  );
+const maybe = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(arbitrary, { nil: undefined });
+const word = fc.bigInt({ min: 0n, max: 2n ** 47n });
+const NAMES = [
+  ':method',
+  ':path',
+  ':authority',
+  'user-agent',
+  'x-request-id',
+  'traceparent',
+  'content-type',
+  'x-a',
+  'x-b',
+];
+/** Envoy joins repeated values of the headers that it knows; others can come again. */
+const REPEATABLE = new Set(['x-a', 'x-b', 'traceparent']);
+const headers: fc.Arbitrary<Pairs | undefined> = maybe(
+  fc
+    .array(fc.tuple(fc.oneof(fc.constantFrom(...NAMES), fc.string({ maxLength: 20 })), text(1100)), { maxLength: 20 })
+    .map((pairs) =>
+      pairs.filter(([name], i) => REPEATABLE.has(name) || pairs.findIndex(([other]) => other === name) === i),
+    ),
+);
+const exchange: fc.Arbitrary<Exchange> = fc
+  .record({
+    requestHeaders: headers,
+    responseHeaders: headers,
+    startNs: fc.bigInt({ min: 0n, max: 2n ** 62n }),
+    durationNs: maybe(word),
+    requestBytes: maybe(word),
+    responseBytes: maybe(word),
+    attempts: maybe(fc.bigInt({ min: 0n, max: 300n })),
+    code: maybe(fc.bigInt({ min: 0n, max: 999n })),
+    protocol: maybe(fc.constantFrom('HTTP/1.0', 'HTTP/1.1', 'HTTP/2', 'HTTP/3', 'SPDY')),
+    responseFlags: maybe(fc.bigInt({ min: 0n, max: 2n ** 29n })),
+    codeDetails: maybe(fc.oneof(fc.constantFrom(...CODE_DETAILS), text(256))),
+    route: maybe(text(256)),
+    upstreamCluster: maybe(text(256)),
+    upstreamAddress: maybe(text(256)),
+    direction: maybe(fc.bigInt({ min: 0n, max: 2n })),
+    mtls: maybe(fc.boolean()),
+    tlsVersion: maybe(fc.constantFrom('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3', 'TLSv9')),
+    requestedServerName: maybe(text(256)),
+    sourceAddress: maybe(text(256)),
+    destinationAddress: maybe(text(256)),
+    peerPrincipal: maybe(text(512)),
+    localPrincipal: maybe(text(512)),
+    peerDigest: maybe(fc.constantFrom('ab'.repeat(32), 'AB'.repeat(32), 'ab', '')),
+    filterChain: maybe(text(256)),
+  })
+  .map((made) => ({ ...made, connectionId: newConnectionId() }));
+
+test('random exchanges are recorded as they were told', () => {
+  const options = { configuration: { ...CONFIGURATION, request_headers: ALLOWED.join(',') } };
+  fc.assert(
+    fc.property(fc.array(exchange, { minLength: 1, maxLength: 12 }), (exchanges) =>
+      assertRecorded(exchanges, ALLOWED, options),
+    ),
+    { numRuns: 60, seed: 20_261_125 },
+  );
+});
+
+test('a host that answers anything to anything never makes the recorder trap, nor send what no collector accepts', () => {
+  const status = fc.constantFrom(0, 1, 2, 3, 6, 10, 12, 0xffffffff);
+  const place = fc.constantFrom(0, 1, 4, 65_535, 1_000_000, 4_194_300, 4_194_304, 0x7fffffff, 0xffffffff);
+  fc.assert(
+    fc.property(fc.infiniteStream(fc.tuple(fc.nat(9), status, place, place)), (answers) => {
+      const recorder = new Recorder();
+      const { machine, envoy } = recorder;
+      machine.tamper = ({ name, args }, proceed) => {
+        const [chance, code, at, length] = answers.next().value;
+        if (chance > 2 || name === 'proxy_log') return proceed();
+        if (name === 'proxy_get_property') {
+          machine.writeU32(Number(args[2]), at);
+          machine.writeU32(Number(args[3]), length);
+        } else if (name === 'proxy_get_header_map_pairs') {
+          machine.writeU32(Number(args[1]), at);
+          machine.writeU32(Number(args[2]), length);
+        }
+        return code;
+      };
+      const told = 40;
+      for (let i = 0; i < told; i++) recorder.record(ordinary());
+      recorder.flush();
+      machine.tamper = undefined;
+      recorder.record(ordinary());
+      envoy.advance(60_000);
+      recorder.assertHealthy();
+      assertWhole(recorder.batches(), told + 1);
+    }),
+    { numRuns: 40, seed: 7 },
+  );
+});
+
+test('an exhausted allocator loses values, or the record, and counts it', () => {
+  const recorder = new Recorder();
+  recorder.record(ordinary());
+  recorder.machine.isAllocatorBroken = true;
+  for (let i = 0; i < 5; i++) recorder.record(ordinary());
+  recorder.machine.isAllocatorBroken = false;
+  recorder.record(ordinary());
+  recorder.flush();
+  recorder.assertHealthy();
+  assertWhole(recorder.batches(), 7);
+  assert.deepEqual(recorder.flat().at(-1)?.['verdict'], 'allowed');
+});
+
+test('headers larger than the arena cost their values, not the exchange', () => {
+  const huge: Pairs = [...(ordinary().requestHeaders ?? []), ['x-huge', 'h'.repeat(300_000)]];
+  const recorder = new Recorder();
+  recorder.record(ordinary({ requestHeaders: huge }));
+  recorder.record(ordinary());
+  recorder.flush();
+  recorder.assertHealthy();
+  assertWhole(recorder.batches(), 2);
+  const records = recorder.flat();
+  assert.deepEqual(
+    records.at(-1),
+    expectedOf(ordinary({ connectionId: BigInt(records.at(-1)?.['connection_id'] ?? 0) })).flat,
+  );
+});
