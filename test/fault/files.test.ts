@@ -111,6 +111,10 @@ test('a record of a log that a kill cut off is no damage', async () => {
     await writeFile(join(copy, name), bytes.subarray(0, bytes.length - cut));
     assert.deepEqual(await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all'), []);
   }
+  await writeFile(join(copy, name), Buffer.concat([bytes, Buffer.alloc(5000)]));
+  assert.deepEqual(await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all'), []);
+  await writeFile(join(copy, name), Buffer.concat([bytes, Buffer.alloc(5000), Buffer.of(1)]));
+  assert.equal((await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all')).length, 1);
 });
 
 test('a segment that is gone is named by its entries, and the rest is still checked', async () => {

@@ -25,7 +25,7 @@ interface Kept {
 }
 
 /** A proxy as the collector sees it: keeps a batch until it is acknowledged, and sends it again. */
-class Sender {
+export class Sender {
   readonly kept: Kept[] = [];
   private readonly maker: StreamMaker;
   private waiting: Uint8Array | undefined;
@@ -34,12 +34,12 @@ class Sender {
     this.maker = new StreamMaker(seed, `sender-${seed}`);
   }
 
-  /** Sends until told to stop or until the collector is gone. */
-  async send(ingest: string, isStopped: () => boolean): Promise<void> {
+  /** Sends until told to stop, or until the collector is gone or refuses what it may refuse. */
+  async send(ingest: string, isStopped: () => boolean, mayRefuse = false): Promise<void> {
     while (!isStopped()) {
       this.waiting ??= this.maker.batch(ROWS_PER_BATCH);
       const wire = this.waiting;
-      const ack = await post(ingest, wire);
+      const ack = await post(ingest, wire, mayRefuse);
       if (ack === undefined) return;
       this.kept.push({ ack, wire });
       this.waiting = undefined;
@@ -48,7 +48,7 @@ class Sender {
 }
 
 /** The acknowledgement, or undefined when none came. */
-async function post(ingest: string, wire: Uint8Array): Promise<Ack | undefined> {
+async function post(ingest: string, wire: Uint8Array, mayRefuse: boolean): Promise<Ack | undefined> {
   try {
     const response = await fetch(`http://${ingest}/v1/batches`, {
       method: 'POST',
@@ -56,6 +56,7 @@ async function post(ingest: string, wire: Uint8Array): Promise<Ack | undefined> 
       body: Buffer.from(wire),
     });
     const bytes = new Uint8Array(await response.arrayBuffer());
+    if (mayRefuse && response.status === 503) return undefined;
     assert.equal(response.status, 200, Buffer.from(bytes).toString());
     return decodeAck(bytes);
   } catch (error) {
@@ -65,7 +66,7 @@ async function post(ingest: string, wire: Uint8Array): Promise<Ack | undefined> 
 }
 
 /** Every acknowledged batch is the entry that its acknowledgement named, and no entry is named twice. */
-function checkKept(senders: readonly Sender[], entries: readonly Uint8Array[]): void {
+export function checkKept(senders: readonly Sender[], entries: readonly Uint8Array[]): void {
   const taken = new Set<number>();
   for (const { ack, wire } of senders.flatMap(({ kept }) => kept)) {
     const bytes = entries[ack.index];

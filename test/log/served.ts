@@ -28,13 +28,17 @@ export class Served {
   private readonly readyFile: string;
   private stderr = '';
 
-  /** Starts it without the launcher's process, so that a kill hits the collector itself. */
-  constructor(dir: string, args: readonly string[] = []) {
+  /** Starts it without the launcher's process, so that a kill hits the collector itself. `fileKiBMax`: writes beyond it fail, as on a full disk. */
+  constructor(dir: string, args: readonly string[] = [], fileKiBMax?: number) {
     this.readyFile = join(dir, 'ready.json');
     rmSync(this.readyFile, { force: true });
     const listeners = ['--api', '127.0.0.1:0', '--ingest', '127.0.0.1:0', '--ready-file', this.readyFile];
     const words = ['--import', TELEMETRY, COMMAND, 'serve', '--dir', join(dir, 'log'), ...listeners, ...args];
-    this.child = spawn(process.execPath, words, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const [program, all] =
+      fileKiBMax === undefined
+        ? [process.execPath, words]
+        : ['sh', ['-c', `ulimit -f ${2 * fileKiBMax}; exec "$0" "$@"`, process.execPath, ...words]];
+    this.child = spawn(program, all, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.ended = once(this.child, 'close');
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr = (this.stderr + text).slice(-20_000);
@@ -46,6 +50,12 @@ export class Served {
       if (this.child.exitCode !== null || performance.now() > until)
         throw new Error(`serve did not start: ${this.stderr}`);
     return JSON.parse(readFileSync(this.readyFile, 'utf8')) as Ready;
+  }
+
+  /** Waits until it ends by itself; its exit code and what it said. */
+  async exit(): Promise<{ readonly code: number | null; readonly stderr: string }> {
+    await this.ended;
+    return { code: this.child.exitCode, stderr: this.stderr };
   }
 
   async end(signal: NodeJS.Signals): Promise<number | null> {

@@ -60,7 +60,7 @@ export class Tree {
     if (integrated !== undefined && !equalBytes(this.edge.root(), integrated.root)) {
       throw new MeshtrailError(
         'STORE_CORRUPT',
-        `The tree's tiles of size ${integrated.size} do not lead to the root that was stored with them. Run \`meshtrail fsck\`.`,
+        `The tree's tiles of size ${integrated.size} do not lead to the root that was stored with them. Run \`meshtrail fsck\`. If it finds damage in the tree alone, move the directory "tree" away: it is made anew from the segments, and checked against the last-signed record.`,
       );
     }
   }

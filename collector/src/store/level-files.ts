@@ -30,7 +30,7 @@ function maskedCrc(bytes: Uint8Array): number {
 /** Where in a file the first damage is, as a sentence; undefined for none. */
 type Damage = string | undefined;
 
-/** A log of records. The last one may be cut off: that is what a kill leaves, and it was never synced. */
+/** A log of records. The last one may be cut off, or the end be zeros: that is what a kill or a power cut leaves of what was not synced. */
 function checkLogFile(bytes: Buffer): Damage {
   let at = 0;
   while (at + RECORD_HEADER_BYTES <= bytes.length) {
@@ -43,8 +43,10 @@ function checkLogFile(bytes: Buffer): Damage {
     if (length > left - RECORD_HEADER_BYTES) return `its record at byte ${at} is longer than its block`;
     const end = at + RECORD_HEADER_BYTES + length;
     if (end > bytes.length) return undefined;
-    if (maskedCrc(bytes.subarray(at + 6, end)) !== bytes.readUInt32LE(at))
+    if (maskedCrc(bytes.subarray(at + 6, end)) !== bytes.readUInt32LE(at)) {
+      if (bytes.subarray(at).every((byte) => byte === 0)) return undefined;
       return `its record at byte ${at} does not match its checksum`;
+    }
     at = end;
   }
   return undefined;
