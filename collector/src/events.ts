@@ -1,7 +1,8 @@
-// One helper for each thing that matters to an operator: a metric of low cardinality and, where a person should know, a log line.
+// One helper for each thing that matters to an operator: a metric of low cardinality, a span where something took time, and a log
+// line where a person should know.
 // The rooms `core` and `log` report through interfaces that these helpers fill; they never see OpenTelemetry.
 
-import { metrics } from '@opentelemetry/api';
+import { type Attributes, metrics, trace } from '@opentelemetry/api';
 import type { IngestEvents } from './ingest/app.ts';
 import type { LogEvents } from './log/evidence-log.ts';
 
@@ -13,6 +14,7 @@ export interface EventLogger {
 }
 
 const meter = metrics.getMeter('meshtrail');
+const tracer = trace.getTracer('meshtrail');
 const recordsAppended = meter.createCounter('meshtrail_records_appended', {
   description: 'Records acknowledged as durable.',
 });
@@ -66,6 +68,12 @@ for (const counter of [recordsAppended, batchesAppended, bytesAppended, batchesD
   counter.add(0);
 for (const counter of [batchesWaiting, bytesWaiting, indexFailures, fatalErrors]) counter.add(0);
 
+/** A span of something that has just ended; it costs nothing when no exporter is configured. */
+function spanned(name: string, durationMs: number, attributes: Attributes): void {
+  const endMs = performance.timeOrigin + performance.now();
+  tracer.startSpan(name, { startTime: endMs - durationMs, attributes }).end(endMs);
+}
+
 /** The log's events as metrics and log lines; `onFatal` ends the process. */
 export function logEvents(logger: EventLogger, onFatal: (error: Error) => void): LogEvents {
   return {
@@ -74,10 +82,12 @@ export function logEvents(logger: EventLogger, onFatal: (error: Error) => void):
       recordsAppended.add(records);
       bytesAppended.add(bytes);
       commitDuration.record(durationMs);
+      spanned('commit', durationMs, { batches, records, bytes });
     },
     published({ size, exposureMs }) {
       checkpointSize.record(size);
       exposure.record(exposureMs);
+      spanned('publish', exposureMs, { size });
     },
     duplicate() {
       batchesDuplicate.add(1);
@@ -123,6 +133,7 @@ export const apiEvents = {
     readonly durationMs: number;
   }): void {
     apiDuration.record(durationMs, { route, status });
+    spanned(`GET ${route}`, durationMs, { 'http.route': route, 'http.response.status_code': status });
   },
 };
 

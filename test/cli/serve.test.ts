@@ -1,8 +1,10 @@
 // Goal: `meshtrail serve` starts, tells where it is, stops in order, starts again on what it left, and refuses what must not run.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openCheckpoint } from '../../collector/src/core/tlog/checkpoint.ts';
@@ -191,4 +193,27 @@ test('/metrics counts what happened', { timeout: 60_000 }, async (t) => {
   );
   assert.ok((value('meshtrail_commit_duration_count') ?? 0) >= 2);
   assert.ok((value('meshtrail_exposure_count') ?? 0) >= 1);
+});
+
+test('traces go to an OTLP receiver when one is named, and nowhere else', { timeout: 60_000 }, async (t) => {
+  const dir = scratch(t);
+  const paths: string[] = [];
+  let text = '';
+  const receiver = createServer((request, response) => {
+    paths.push(request.url ?? '');
+    request.setEncoding('latin1').on('data', (part: string) => (text += part));
+    request.on('end', () => response.end());
+  });
+  t.after(() => receiver.close());
+  receiver.listen(0, '127.0.0.1');
+  await once(receiver, 'listening');
+  const endpoint = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
+  const serving = await serve(t, dir, FAST, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint } });
+  await post(serving.ingest, new StreamMaker(9).batch(2));
+  await published(serving.api, 1);
+  await fetch(`${serving.api}/v1/flows?filter=${encodeURIComponent('request.path == "/secret"')}`);
+  assert.equal(await serving.stop(), 0, 'what is buffered is sent at the end');
+  assert.deepEqual(new Set(paths), new Set(['/v1/traces']));
+  for (const name of ['commit', 'publish', 'GET /v1/flows']) assert.ok(text.includes(name), name);
+  assert.doesNotMatch(text, /secret|spiffe/, 'no span holds what was asked or recorded');
 });
