@@ -52,6 +52,10 @@ export function segmentStoreContract(name: string, make: Make<SegmentStore>): vo
       }
       assert.equal(await store.entry(end), undefined);
       assert.equal(await store.body(end), undefined);
+      for (const index of [0, 256, 700, end - 1]) assert.equal(await store.following(index), index);
+      assert.equal(await store.following(end), undefined);
+      const bodies = Array.from({ length: end }, (_, i) => entryOf(i).body).filter((body) => body !== undefined).length;
+      assert.deepEqual(await store.census(), { entries: end, bodies, others: 0 });
       const read: number[] = [];
       for await (const { index, entry } of store.entries(250, 2000)) {
         assert.deepEqual(entry, entryOf(index).entry);
@@ -66,6 +70,7 @@ export function segmentStoreContract(name: string, make: Make<SegmentStore>): vo
       make,
       async (store) => {
         assert.equal(await store.end(), 0);
+        assert.equal(await store.following(0), undefined);
         await store.append([]);
         await store.append(group(0, 1));
         await store.append(group(1, 700));
