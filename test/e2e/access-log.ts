@@ -31,6 +31,12 @@ function secondsOf(time: string): string {
 const bytesOf = (headers: Value, body: Value): number => Number(headers) + Number(body);
 const orNull = (value: string | number | undefined): Value => value ?? null;
 
+/** The recorder does not ask why an upstream answered: of an answer below 400 without flags, the details are always these. */
+function detailsOf({ code, flags, details }: Line): Value {
+  const isOrdinary = flags === '-' && Number(code) >= 200 && Number(code) < 400;
+  return isOrdinary && details === 'via_upstream' ? null : (details ?? null);
+}
+
 /** What a line says, by the names of a record. */
 function ofLine(line: Line, reporter: string): Readonly<Record<string, Value>> {
   const trace = /^00-(\w+)-(\w+)-/.exec(String(line['traceparent']));
@@ -45,7 +51,7 @@ function ofLine(line: Line, reporter: string): Readonly<Record<string, Value>> {
     'trace.id': trace?.[1] ?? null,
     'trace.span_id': trace?.[2] ?? null,
     'response.code': line['code'] === 0 ? null : (line['code'] ?? null),
-    'response.code_details': line['details'] ?? null,
+    'response.code_details': detailsOf(line),
     'response.flags': flagsOf(line['flags'] ?? null),
     'response.total_size': bytesOf(line['response_headers_bytes'] ?? null, line['response_body_bytes'] ?? null),
     'duration, ms': line['duration_ms'] ?? null,
@@ -59,7 +65,8 @@ function ofLine(line: Line, reporter: string): Readonly<Record<string, Value>> {
     'upstream.cluster': line['upstream_cluster'] ?? null,
     'upstream.address': line['upstream'] ?? null,
     'upstream.principal': line['upstream_peer'] ?? null,
-    'upstream.request_attempt_count': line['attempts'] ?? null,
+    // No attempt was made: the recorder has none, the log a zero.
+    'upstream.request_attempt_count': line['attempts'] || null,
     'rbac.shadow_result': line['shadow_result'] ?? null,
     'rbac.shadow_policy': line['shadow_policy'] ?? null,
   };

@@ -13,6 +13,7 @@ import { scratch, withEnvoy } from './support.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const COMMAND = join(ROOT, 'collector', 'bin', 'meshtrail.js');
+const TELEMETRY = new URL('../../collector/src/telemetry.ts', import.meta.url).href;
 const WIDTH_MAX = 100;
 const WAIT_MS_MAX = 20_000;
 const envoy = withEnvoy();
@@ -146,7 +147,8 @@ test('interrupted in the middle it stops everything and lets the directory go', 
 test('killed without a word it leaves nothing running', envoy.options, async (t) => {
   if (process.platform !== 'linux') return t.skip('the list of processes is read from /proc');
   const dir = join(scratch(t), 'demo');
-  const run = demo(t, '--once', '--dir', dir);
+  // The process that has the children, and not the launcher before it.
+  const run = start(t, process.execPath, ['--import', TELEMETRY, COMMAND, 'demo', '--once', '--dir', dir]);
   await until('the mesh has started', () => run.stderr().includes('mesh started'));
   assert.ok(processesOf(dir).length > 5);
   run.child.kill('SIGKILL');

@@ -14,6 +14,8 @@ import { waitForEnds } from '../../collector/src/demo/recorded.ts';
 
 const FILTER = fileURLToPath(new URL('../../build/filter.wasm', import.meta.url));
 const ENDS_MS_MAX = 15_000;
+/** The recorder asks a collector that was away ever more rarely, up to every 32 s. */
+const DRAIN_MS_MAX = 60_000;
 /** `node.cluster` of every proxy of the mesh. */
 export const NODES = [INGRESS, ...SERVICES].map(nodeClusterOf);
 
@@ -79,7 +81,7 @@ export async function startMeshFor(
 
 /** Stops the proxies and waits until all that they sent is published. Returns whether every recorder ended its stream. */
 export async function land(flight: Flight, collector: CollectorProcess): Promise<boolean> {
-  await flight.drain();
+  await flight.drain(DRAIN_MS_MAX);
   await flight.close();
   return await waitForEnds(collector.url, collector.vkey, NODES, ENDS_MS_MAX);
 }

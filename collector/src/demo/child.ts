@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 
 const LOG_TAIL_BYTES = 8192;
 /** How Envoy marks the line that says why it ends. */
@@ -27,15 +28,47 @@ export interface ChildInput {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Both outputs are appended here. */
   readonly logFile: string;
-  /** Gives a Node child a channel that closes when this process dies in whatever way; the launcher of the command ends with it. */
-  readonly hasChannel?: boolean;
 }
+
+/** Ends what still runs when this process is gone, however it went: a shell that is told of every child, and waits for the end of its input. */
+class Guard {
+  private static readonly SCRIPT =
+    'while IFS= read -r line; do pids=$line; done; [ -z "$pids" ] || kill $pids 2>/dev/null';
+  private readonly pids = new Set<number>();
+  private input: Socket | undefined;
+
+  watch(pid: number): void {
+    this.pids.add(pid);
+    this.tell();
+  }
+
+  forget(pid: number | undefined): void {
+    if (pid !== undefined && this.pids.delete(pid)) this.tell();
+  }
+
+  private tell(): void {
+    this.input ??= this.start();
+    this.input.write(`${[...this.pids].join(' ')}\n`);
+  }
+
+  private start(): Socket {
+    const shell = spawn('sh', ['-c', Guard.SCRIPT], { stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+    const input = shell.stdin as Socket;
+    // A guard that cannot be had is missed only when this process is killed.
+    for (const emitter of [shell, input]) emitter.on('error', () => undefined);
+    shell.unref();
+    input.unref();
+    return input;
+  }
+}
+
+const guard = new Guard();
 
 /** Starts a child. Throws what `spawn` reports, such as ENOENT. */
 export async function startChild(input: ChildInput): Promise<Child> {
   const log = openSync(input.logFile, 'a', 0o600);
   const child: ChildProcess = spawn(input.command, [...input.args], {
-    stdio: ['ignore', log, log, ...(input.hasChannel === true ? (['ipc'] as const) : [])],
+    stdio: ['ignore', log, log],
     ...(input.env === undefined ? {} : { env: { ...input.env } }),
     // A group of its own: Ctrl-C must reach the demo alone, which then stops its children in the right order.
     detached: true,
@@ -44,6 +77,7 @@ export async function startChild(input: ChildInput): Promise<Child> {
   let ending: string | undefined;
   const exited = new Promise<void>((resolve) => {
     child.once('exit', (code, signal) => {
+      guard.forget(child.pid);
       ending = signal ?? `exit code ${code}`;
       resolve();
     });
@@ -54,6 +88,7 @@ export async function startChild(input: ChildInput): Promise<Child> {
   });
   const { pid } = child;
   if (pid === undefined) throw new Error(`${input.name} was started and has no process id`);
+  guard.watch(pid);
   return {
     name: input.name,
     pid,

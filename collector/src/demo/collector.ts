@@ -83,7 +83,6 @@ export async function startCollectorProcess({ dir, runDir, addresses }: Collecto
     ],
     env: cleanEnvironment(),
     logFile: join(runDir, 'collector.log'),
-    hasChannel: true,
   });
   const deadline = performance.now() + READY_MS_MAX;
   while (!existsSync(readyFile)) {

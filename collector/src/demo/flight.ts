@@ -38,7 +38,7 @@ export interface Flight {
   readonly parties: Parties;
   readonly mesh: Mesh;
   /** Waits until the recorders hold nothing that is still to be sent, or until a time limit. */
-  drain(): Promise<boolean>;
+  drain(msMax?: number): Promise<boolean>;
   /** What the services counted. Throws while exchanges are under way. */
   truth(): Truth;
   /** Stops proxies and services. */
@@ -82,7 +82,7 @@ export async function startFlight(input: FlightInput): Promise<Flight> {
       plan,
       parties,
       mesh,
-      drain: () => drain(mesh, flushMs),
+      drain: (msMax = DRAIN_MS_MAX) => drain(mesh, flushMs, msMax),
       truth: () => ledger.truth(seed, consequencesOf(plan)),
       close,
     };
@@ -115,9 +115,9 @@ async function waiting(adminUrl: string): Promise<number> {
 }
 
 /** A tick has passed since the last exchange, and nothing waits: a batch in flight at exit would keep the last one back. */
-async function drain({ envoys }: Mesh, flushMs: number): Promise<boolean> {
+async function drain({ envoys }: Mesh, flushMs: number, msMax: number): Promise<boolean> {
   await sleep(2 * flushMs);
-  const deadline = performance.now() + DRAIN_MS_MAX;
+  const deadline = performance.now() + msMax;
   for (;;) {
     const counts = await Promise.all(envoys.map(({ adminUrl }) => waiting(adminUrl)));
     if (counts.every((count) => count === 0)) return true;
