@@ -6,6 +6,8 @@ import { cp, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
+import { fsckDirectory } from '../../collector/src/compose.ts';
+import { MeshtrailError } from '../../collector/src/core/error.ts';
 import { ed25519Signer } from '../../collector/src/core/tlog/note.ts';
 import { checkLevelFiles } from '../../collector/src/store/level-files.ts';
 import { levelStores, ManualClock, openLevelLog, signer } from '../support/logs.ts';
@@ -115,6 +117,23 @@ test('a record of a log that a kill cut off is no damage', async () => {
   assert.deepEqual(await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all'), []);
   await writeFile(join(copy, name), Buffer.concat([bytes, Buffer.alloc(5000), Buffer.of(1)]));
   assert.equal((await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all')).length, 1);
+});
+
+test("a flipped bit in the directory's name or in the key beside it is refused", async () => {
+  const copy = await shop.copy(settled);
+  for (const name of ['meshtrail.json', join('keys', 'log.vkey')]) {
+    const path = join(copy, name);
+    const bytes = await readFile(path);
+    // The line feed behind the key is not part of it.
+    const end = bytes.at(-1) === 0x0a ? bytes.length - 1 : bytes.length;
+    for (let bit = 0; bit < end * 8; bit++) {
+      await writeFile(path, flipped(bytes, bit));
+      const check = fsckDirectory(copy, '', undefined, () => undefined);
+      await assert.rejects(check, MeshtrailError, `${name} bit ${bit}`);
+    }
+    await writeFile(path, bytes);
+  }
+  assert.deepEqual(await damage(copy), []);
 });
 
 test('a segment that is gone is named by its entries, and the rest is still checked', async () => {
