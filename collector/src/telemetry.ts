@@ -6,10 +6,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
 import { NodeSDK } from '@opentelemetry/sdk-node';
 
+const STOP_TIMEOUT_MS = 3000;
 const TRACE_VARIABLES = ['OTEL_TRACES_EXPORTER', 'OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'];
 // Without this the SDK would look for a receiver on localhost:4318 that nobody asked for.
 if (TRACE_VARIABLES.every((name) => process.env[name] === undefined)) process.env['OTEL_TRACES_EXPORTER'] = 'none';
 process.env['OTEL_LOGS_EXPORTER'] ??= 'none';
+// The exporter's own patience, retries included, would hold up the end of the process.
+process.env['OTEL_EXPORTER_OTLP_TIMEOUT'] ??= String(STOP_TIMEOUT_MS);
 
 const exporter = new PrometheusExporter({ preventServerStart: true });
 // No resource detectors: the default ones publish the command line and the executable's path in `target_info`.
@@ -21,7 +24,8 @@ export function serveMetrics(request: IncomingMessage, response: ServerResponse)
   exporter.getMetricsRequestHandler(request, response);
 }
 
-/** Sends what is buffered and stops the SDK; resolves within its own time limits even without a receiver. */
+/** Sends what is buffered and stops the SDK. A receiver that does not answer costs some seconds and no more: spans are no evidence. */
 export async function stopTelemetry(): Promise<void> {
-  await sdk.shutdown();
+  const patience = new Promise<void>((done) => setTimeout(done, STOP_TIMEOUT_MS).unref());
+  await Promise.race([sdk.shutdown().catch(() => undefined), patience]);
 }

@@ -216,4 +216,9 @@ test('traces go to an OTLP receiver when one is named, and nowhere else', { time
   assert.deepEqual(new Set(paths), new Set(['/v1/traces']));
   for (const name of ['commit', 'publish', 'GET /v1/flows']) assert.ok(text.includes(name), name);
   assert.doesNotMatch(text, /secret|spiffe/, 'no span holds what was asked or recorded');
+  const alone = await serve(t, dir, FAST, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' } });
+  await fetch(`${alone.api}/v1/flows`);
+  const stoppedAt = performance.now();
+  assert.equal(await alone.stop(), 0, 'a receiver that is away is no error of ours');
+  assert.ok(performance.now() - stoppedAt < 6000);
 });
