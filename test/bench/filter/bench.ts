@@ -200,7 +200,8 @@ async function run(input: RunInput): Promise<Outcome> {
     subjects: names.map((name) => notebook.subject(name, WHAT[name])),
     ratios: [
       ...notebook.ratios('cpuPerRequestUs', recorders, ['none']),
-      ...notebook.ratios('addedCpuPerRequestUs', ['meshtrail'], ['grpcAls', 'jsonFile']),
+      ...notebook.ratioOfMedians('addedCpuPerRequestUs', 'meshtrail', 'grpcAls'),
+      ...notebook.ratioOfMedians('addedCpuPerRequestUs', 'meshtrail', 'jsonFile'),
     ],
     checks,
     notes: [],

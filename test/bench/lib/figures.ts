@@ -1,5 +1,10 @@
 // Figures of a benchmark: values by round, their median and spread, ratios within a round, and the table and JSON that show them.
 
+import { random } from '../../support/facts.ts';
+
+/** Draws of the rounds for the spread of a ratio of medians. */
+const RESAMPLES = 1000;
+
 export interface Spread {
   readonly unit: string;
   readonly median: number;
@@ -16,8 +21,12 @@ export interface Subject {
   readonly figures: Readonly<Record<string, Spread>>;
 }
 
-/** One subject's figure divided by another's of the same round. */
+/**
+ * One subject's figure divided by another's. `paired`: within each round, and the median of these. `ofMedians`, for differences,
+ * which may come near zero in a round: of the medians of all rounds; min and max are then the 5 % and 95 % of resampled rounds.
+ */
 export interface Ratio extends Spread {
+  readonly kind: 'paired' | 'ofMedians';
   readonly figure: string;
   readonly of: string;
   readonly to: string;
@@ -92,7 +101,31 @@ export class Notebook {
   private ratio(figure: string, of: string, to: string): Ratio {
     const below = this.valuesOf(to, figure);
     const values = this.valuesOf(of, figure).map((value, round) => value / (below[round] ?? Number.NaN));
-    return { figure, of, to, ...spread('x', values) };
+    return { kind: 'paired', figure, of, to, ...spread('x', values) };
+  }
+
+  /** Ratio of two subjects' medians, with how far it moves when rounds are drawn anew. */
+  ratioOfMedians(figure: string, of: string, to: string): Ratio[] {
+    const [above, below] = [this.valuesOf(of, figure), this.valuesOf(to, figure)];
+    if (above.length === 0 || below.length === 0) return [];
+    const next = random(RESAMPLES);
+    const values = Array.from({ length: RESAMPLES }, () => {
+      const draw = above.map(() => Math.floor(next() * above.length));
+      return median(draw.map((i) => above[i] ?? Number.NaN)) / median(draw.map((i) => below[i] ?? Number.NaN));
+    });
+    return [
+      {
+        kind: 'ofMedians',
+        figure,
+        of,
+        to,
+        unit: 'x',
+        median: median(above) / median(below),
+        min: percentile(values, 0.05),
+        max: percentile(values, 0.95),
+        values: [],
+      },
+    ];
   }
 }
 
@@ -104,8 +137,8 @@ export function shown(value: number): string {
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
-const spreadText = ({ median: middle, min, max, values }: Spread): string =>
-  values.length > 1 ? `${shown(middle)} [${shown(min)}..${shown(max)}]` : shown(middle);
+const spreadText = ({ median: middle, min, max }: Spread): string =>
+  min < max ? `${shown(middle)} [${shown(min)}..${shown(max)}]` : shown(middle);
 
 /** Rows of cells as aligned text; the first row is the head. */
 export function aligned(rows: readonly (readonly string[])[]): string {
@@ -133,12 +166,17 @@ export function report({ subjects, ratios, checks, notes }: Outcome): string {
       }),
     ];
   });
-  const ratioRows = ratios.map((ratio) => [`${ratio.figure}: ${ratio.of} / ${ratio.to}`, `x${spreadText(ratio)}`]);
+  const ratioRows = ratios.map((ratio) => [
+    `${ratio.figure}: ${ratio.of} / ${ratio.to}${ratio.kind === 'paired' ? '' : ', of medians'}`,
+    `x${spreadText(ratio)}`,
+  ]);
   return [
     ...subjects.map(({ name, what }) => `${name}: ${what}`),
     '',
     aligned([['median [min..max] of the rounds', ...subjects.map(({ name }) => name)], ...rows]),
-    ...(ratioRows.length === 0 ? [] : ['', aligned([['ratio', 'median [min..max]'], ...ratioRows])]),
+    ...(ratioRows.length === 0
+      ? []
+      : ['', aligned([['ratio', 'median [min..max], or of medians [5 %..95 % of resampled rounds]'], ...ratioRows])]),
     '',
     ...checks.map(({ what, ok }) => `${ok ? 'ok  ' : 'FAIL'}  ${what}`),
     ...notes.map((text) => `note  ${text}`),

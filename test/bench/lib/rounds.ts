@@ -8,10 +8,13 @@ import type { Notebook } from './figures.ts';
 const FOREIGN_CORES_MAX = 0.2;
 /** As often as this for each round, over the whole run; then disturbed figures are kept, and the spread shows them. */
 const REPEATS_PER_ROUND = 2;
+const REPEATS_IN_A_ROW_MAX = 3;
 /** What disturbs now often ends soon. */
 const REPEAT_PAUSE_MS = 2000;
 
 export type Figures = Readonly<Record<string, readonly [unit: string, value: number]>>;
+
+const isDisturbed = (figures: Figures): boolean => (figures['foreignCores']?.[1] ?? 0) > FOREIGN_CORES_MAX;
 
 export function shuffled<T>(items: readonly T[], next: () => number): T[] {
   const order = [...items];
@@ -39,7 +42,7 @@ export async function interleave<Name extends string>(input: {
     for (const subject of shuffled(subjects, next)) {
       progress(`round ${round + 1} of ${rounds}: ${subject}`);
       let figures = await measure(subject);
-      while ((figures['foreignCores']?.[1] ?? 0) > FOREIGN_CORES_MAX && repeats < repeatsMax) {
+      for (let row = 0; isDisturbed(figures) && row < REPEATS_IN_A_ROW_MAX && repeats < repeatsMax; row++) {
         repeats++;
         progress(`round ${round + 1} of ${rounds}: ${subject} again, others used the machine`);
         await sleep(REPEAT_PAUSE_MS);
