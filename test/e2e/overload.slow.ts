@@ -9,8 +9,18 @@ import { land, scratch, startCollector, startMeshFor, withEnvoy } from './suppor
 
 const envoy = withEnvoy();
 const VISITORS_AT_ONCE = 16;
+const DRAIN_MS_MAX = 60_000;
 const BEFORE = 500;
-const DURING = 40_000;
+const DURING = 10_000;
+/** The fewest that the filter takes, so that a short outage is a long one. */
+const SETTINGS = { buffers_max: 2 };
+const METRICS = {
+  seen: 'seen',
+  recorded: 'recorded',
+  droppedBuffersFull: 'dropped_buffers_full',
+  droppedUnreadable: 'dropped_unreadable',
+  sendFailures: 'send_failures',
+} as const;
 const AFTER = 500;
 
 /** Sends requests for a page that frontend answers by itself: one record of the ingress and one of its sidecar each. */
@@ -26,15 +36,26 @@ async function visit(parties: Parties, count: number): Promise<void> {
   await Promise.all(Array.from({ length: VISITORS_AT_ONCE }, visitor));
 }
 
+/** The recorder's counters as a proxy's own statistics tell them. */
+async function metricsOf(adminUrl: string): Promise<ReadonlyMap<string, number>> {
+  const text = await (await fetch(`${adminUrl}/stats?filter=${encodeURIComponent('^wasmcustom.meshtrail_')}`)).text();
+  return new Map(
+    [...text.matchAll(/^wasmcustom\.meshtrail_(\w+): (\d+)$/gm)].map((m) => [m[1] as string, Number(m[2])]),
+  );
+}
+
 test('a long outage: seen is recorded plus dropped, and recorded is what the log holds', envoy.options, async (t) => {
   const dir = scratch(t);
   const first = await startCollector(t, dir);
-  const flight = await startMeshFor(t, envoy, dir, first.ingest);
+  const flight = await startMeshFor(t, envoy, dir, first.ingest, { settings: SETTINGS });
   await visit(flight.parties, BEFORE);
   await first.kill();
   await visit(flight.parties, DURING);
   const second = await startCollector(t, dir, first);
   await visit(flight.parties, AFTER);
+  await flight.drain(DRAIN_MS_MAX);
+  const metrics = new Map<string, ReadonlyMap<string, number>>();
+  for (const { name, adminUrl } of flight.mesh.envoys) metrics.set(name, await metricsOf(adminUrl));
   await land(flight, second);
 
   const streams = await publishedStreams(second.url, second.vkey);
@@ -49,6 +70,12 @@ test('a long outage: seen is recorded plus dropped, and recorded is what the log
     assert.equal(droppedUnreadable, 0, node);
     assert.ok(droppedBuffersFull > 0, `${node} held everything: the outage was too short to show anything`);
     assert.ok(sendFailures > 0, node);
+    for (const [counter, metric] of Object.entries(METRICS))
+      assert.equal(
+        metrics.get(node.split('.')[0] ?? '')?.get(metric),
+        stream.counters[counter as keyof typeof METRICS],
+        `${node}: Envoy's metric and the last batch disagree about ${metric}`,
+      );
     const own = records.filter((record) => record.node.cluster === node);
     assert.equal(own.length, recorded, node);
     assert.deepEqual(
