@@ -170,8 +170,22 @@ export const ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map(
   ]),
 );
 
-/** The known name nearest to an unknown one, by edit distance; undefined when none is near. */
+/** Names that others use for what has another name here. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  status: 'response.code',
+  'response.status': 'response.code',
+  'response.status_code': 'response.code',
+  'request.user_agent': 'request.useragent',
+  'request.authority': 'request.host',
+  'request.size': 'request.total_size',
+  'response.size': 'response.total_size',
+};
+
+/** The known name that was probably meant: one that others use, one whose end it is, or the nearest by edit distance. */
 export function nearestAttribute(name: string): string | undefined {
+  if (Object.hasOwn(ELSEWHERE, name)) return ELSEWHERE[name];
+  const whole = [...ATTRIBUTES.keys()].find((known) => known.endsWith(`.${name}`));
+  if (whole !== undefined) return whole;
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.ceil(name.length / 3)) + 1;
   for (const known of ATTRIBUTES.keys()) {

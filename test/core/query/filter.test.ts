@@ -100,6 +100,19 @@ test('errors tell the place and the nearest name', () => {
   );
   assert.equal(error('1 == 1 && respnse.code == 1').nearest, 'response.code');
   assert.equal(error('respons.code == 1').position?.start, 0);
+  for (const [name, meant] of [
+    ['status', 'response.code'],
+    ['response.status', 'response.code'],
+    ['path', 'request.path'],
+    ['method', 'request.method'],
+    ['principal', 'source.principal'],
+    ['verdit', 'verdict'],
+    ['nothing.like.it', undefined],
+    ['__proto__', undefined],
+  ] as const)
+    assert.equal(error(`${name} == "x"`).nearest, meant, name);
+  assert.match(error('verdict == denied').message, /no field "denied"; a text stands in quotes: "denied"\.$/);
+  assert.match(error('verdict = "denied"').message, /equality is written ==\.$/);
   for (const text of [
     '',
     ' ',

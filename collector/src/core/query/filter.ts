@@ -76,9 +76,11 @@ export function parseFilter(text: string): Filter {
     root = environment.parse(text).ast as Node;
   } catch (cause) {
     const { range = whole, summary } = cause as { readonly range?: ErrorPosition; readonly summary?: string };
+    // One equals sign is the most common slip.
+    const hint = text[range.start] === '=' ? '; equality is written ==' : '';
     throw new MeshtrailError(
       'FILTER_INVALID',
-      `The filter is invalid at character ${range.start + 1}: ${summary ?? (cause as Error).message}.`,
+      `The filter is invalid at character ${range.start + 1}: ${summary ?? (cause as Error).message}${hint}.`,
       { cause, position: { start: range.start, end: Math.max(range.end, range.start) } },
     );
   }
@@ -249,16 +251,17 @@ function nameOf(node: Node): string | undefined {
   return head === undefined ? undefined : `${head}.${field}`;
 }
 
+function hintFor(name: string | undefined, nearest: string | undefined): string {
+  if (nearest !== undefined) return `; did you mean ${nearest}?`;
+  return name === undefined || name.includes('.') ? '.' : `; a text stands in quotes: "${name}".`;
+}
+
 function knownAttribute(node: Node): Attribute {
   const name = nameOf(node);
   const found = name === undefined ? undefined : ATTRIBUTES.get(name);
   if (found !== undefined) return found;
   const nearest = name === undefined ? undefined : nearestAttribute(name);
-  throw invalid(
-    placeOf(node),
-    `there is no field ${JSON.stringify(name ?? '')}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`,
-    nearest,
-  );
+  throw invalid(placeOf(node), `there is no field ${JSON.stringify(name ?? '')}${hintFor(name, nearest)}`, nearest);
 }
 
 function attribute(node: Node): Compiled {
