@@ -105,6 +105,18 @@ test('a damaged block or record is named by file and byte, and nothing is opened
   }
 });
 
+test('a table that was not finished when the database was ended belongs to nobody', async () => {
+  const copy = await shop.copy(settled);
+  await writeFile(join(copy, 'tree', '000999.ldb'), Buffer.alloc(300, 7));
+  assert.deepEqual(await checkLevelFiles(join(copy, 'tree'), 'all'), []);
+  const name = (await storeFiles(copy)).find((path) => /^tree.\d+\.ldb$/.test(path) && !path.includes('999')) as string;
+  await rm(join(copy, name));
+  assert.deepEqual(
+    (await damage(copy)).map(({ place }) => place),
+    [name],
+  );
+});
+
 test('a record of a log that a kill cut off is no damage', async () => {
   const copy = await shop.copy(fresh);
   const name = (await storeFiles(copy)).find((path) => /^segments.0{16}.\d+\.log$/.test(path)) as string;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 
 const LOG_BLOCK_BYTES = 32_768;
 const RECORD_HEADER_BYTES = 7;
+const [RECORD_FULL, RECORD_FIRST, RECORD_LAST] = [1, 2, 4];
 const FOOTER_BYTES = 48;
 const TABLE_MAGIC = 0xdb47_7524_8b80_fb57n;
 const BLOCK_TRAILER_BYTES = 5;
@@ -30,26 +31,37 @@ function maskedCrc(bytes: Uint8Array): number {
 /** Where in a file the first damage is, as a sentence; undefined for none. */
 type Damage = string | undefined;
 
-/** A log of records. The last one may be cut off, or the end be zeros: that is what a kill or a power cut leaves of what was not synced. */
-function checkLogFile(bytes: Buffer): Damage {
-  let at = 0;
-  while (at + RECORD_HEADER_BYTES <= bytes.length) {
+interface LogContent {
+  readonly records: readonly Buffer[];
+  readonly damage: Damage;
+}
+
+/** Reads a log of records. The last one may be cut off, or the end be zeros: that is what a kill or a power cut leaves of what was not synced. */
+function readLog(bytes: Buffer): LogContent {
+  const records: Buffer[] = [];
+  let parts: Buffer[] = [];
+  const ended = (damage?: string): LogContent => ({ records, damage });
+  for (let at = 0; at + RECORD_HEADER_BYTES <= bytes.length; ) {
     const left = LOG_BLOCK_BYTES - (at % LOG_BLOCK_BYTES);
     if (left < RECORD_HEADER_BYTES) {
       at += left;
       continue;
     }
     const length = bytes.readUInt16LE(at + 4);
-    if (length > left - RECORD_HEADER_BYTES) return `its record at byte ${at} is longer than its block`;
+    if (length > left - RECORD_HEADER_BYTES) return ended(`its record at byte ${at} is longer than its block`);
     const end = at + RECORD_HEADER_BYTES + length;
-    if (end > bytes.length) return undefined;
+    if (end > bytes.length) break;
     if (maskedCrc(bytes.subarray(at + 6, end)) !== bytes.readUInt32LE(at)) {
-      if (bytes.subarray(at).every((byte) => byte === 0)) return undefined;
-      return `its record at byte ${at} does not match its checksum`;
+      const isRestZero = bytes.subarray(at).every((byte) => byte === 0);
+      return ended(isRestZero ? undefined : `its record at byte ${at} does not match its checksum`);
     }
+    const type = bytes[at + 6];
+    if (type === RECORD_FULL || type === RECORD_FIRST) parts = [];
+    parts.push(bytes.subarray(at + RECORD_HEADER_BYTES, end));
+    if (type === RECORD_FULL || type === RECORD_LAST) records.push(Buffer.concat(parts));
     at = end;
   }
-  return undefined;
+  return ended();
 }
 
 /** Reads varints of up to 53 bits. */
@@ -71,6 +83,12 @@ class Varints {
       if (byte < 128) return value;
     }
     return Number.NaN;
+  }
+
+  /** Passes over bytes that stand behind their length. */
+  skip(): void {
+    const length = this.next();
+    this.at += length;
   }
 
   handle(): { readonly offset: number; readonly size: number } {
@@ -112,6 +130,38 @@ function checkTableFile(bytes: Buffer): Damage {
   return covered <= metaindex.offset ? undefined : 'its index does not fit it';
 }
 
+/** Files that a database consists of. Others may lie beside them, half written or not yet deleted when it was ended. */
+interface LiveFiles {
+  readonly tables: Set<number>;
+  /** Logs from this number on, and that one. */
+  logsFrom: number;
+  previousLog: number;
+}
+
+/** Applies one edit of a manifest: fields behind their tags. Returns false for one that cannot be read. */
+function applyEdit(edit: Buffer, live: LiveFiles): boolean {
+  const fields = new Varints(edit, 0);
+  while (fields.at < edit.length) {
+    const tag = fields.next();
+    if (tag === 1) fields.skip();
+    else if (tag === 2) live.logsFrom = fields.next();
+    else if (tag === 9) live.previousLog = fields.next();
+    else if (tag === 3 || tag === 4) fields.next();
+    else if (tag >= 5 && tag <= 7) {
+      fields.next();
+      if (tag === 5) fields.skip();
+      else if (tag === 6) live.tables.delete(fields.next());
+      else {
+        live.tables.add(fields.next());
+        fields.next();
+        fields.skip();
+        fields.skip();
+      }
+    } else return false;
+  }
+  return fields.at === edit.length;
+}
+
 /** A damaged file of a database: its path, and what is wrong with it. */
 export interface DamagedFile {
   readonly path: string;
@@ -125,13 +175,29 @@ export async function checkLevelFiles(directory: string, which: 'logs' | 'all'):
   const add = (name: string, damage: Damage): void => {
     if (damage !== undefined) found.push({ path: join(directory, name), damage });
   };
+  const isMade = names.some((name) => /^\d+\.(?:ldb|sst|log)$/.test(name));
+  if (!names.includes('CURRENT')) {
+    // LevelDB starts an empty database without CURRENT, and deletes the data files that it then does not know.
+    if (isMade) add('CURRENT', 'it is missing, and there are data files');
+    return found;
+  }
+  const manifest = (await readFile(join(directory, 'CURRENT'), 'latin1')).trimEnd();
+  if (!/^MANIFEST-\d+$/.test(manifest) || !names.includes(manifest)) {
+    add('CURRENT', 'it names no manifest that is there');
+    return found;
+  }
+  const edits = readLog(await readFile(join(directory, manifest)));
+  const live: LiveFiles = { tables: new Set(), logsFrom: 0, previousLog: 0 };
+  const isRead = edits.records.every((edit) => applyEdit(edit, live));
+  add(manifest, edits.damage ?? (isRead ? undefined : 'an edit in it cannot be read'));
+  if (found.length > 0) return found;
   for (const name of names) {
-    if (/^\d+\.log$|^MANIFEST-\d+$/.test(name)) add(name, checkLogFile(await readFile(join(directory, name))));
-    else if (which === 'all' && /^\d+\.(?:ldb|sst)$/.test(name))
+    const [, number, kind] = /^(\d+)\.(ldb|sst|log)$/.exec(name) ?? [];
+    if (kind === 'log' && (Number(number) >= live.logsFrom || Number(number) === live.previousLog))
+      add(name, readLog(await readFile(join(directory, name))).damage);
+    else if (kind !== undefined && kind !== 'log' && live.tables.delete(Number(number)) && which === 'all')
       add(name, checkTableFile(await readFile(join(directory, name))));
   }
-  // LevelDB starts an empty database without CURRENT, and deletes the data files that it then does not know.
-  if (!names.includes('CURRENT') && names.some((name) => /^\d+\.(?:ldb|sst|log)$/.test(name)))
-    add('CURRENT', 'it is missing, and there are data files');
+  for (const number of live.tables) add(`${String(number).padStart(6, '0')}.ldb`, 'it is missing');
   return found;
 }
