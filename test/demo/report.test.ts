@@ -11,7 +11,7 @@ import { nodeClusterOf } from '../../collector/src/demo/envoy-config.ts';
 import { compare, findIncident, isAgreed } from '../../collector/src/demo/findings.ts';
 import { consequencesOf, DROPZONE_HOST, makePlan, play } from '../../collector/src/demo/incident.ts';
 import { INGRESS, SERVICES, spiffeIdOf } from '../../collector/src/demo/policies.ts';
-import { allRecords, auditLog, waitForEnds } from '../../collector/src/demo/recorded.ts';
+import { auditLog, readRecords, waitForEnds } from '../../collector/src/demo/recorded.ts';
 import { countLines, incidentLines, isSound, logLines } from '../../collector/src/demo/report.ts';
 import { makeParties } from '../../collector/src/demo/services.ts';
 import { Ledger, type Truth } from '../../collector/src/demo/truth.ts';
@@ -53,7 +53,7 @@ function assertFits(lines: readonly string[]): void {
 
 test('counts agree, the incident is found as it was, and the log verifies', async (t) => {
   const collector = await collectorWith(t, rowsOf(truth));
-  const records = await allRecords(collector.url);
+  const { records } = await readRecords(collector.url);
   const agreements = compare(truth, records, INGRESS.name);
   assert.ok(isAgreed(agreements), JSON.stringify(agreements));
 
@@ -111,7 +111,7 @@ test('one record too few or too many for one service is a disagreement, and said
     t,
     new Map([...rows, ['orders', orders.toSpliced(inbound, 1)], ['payments', [...payments, payments[0] as RowFacts]]]),
   );
-  const records = await allRecords(collector.url);
+  const { records } = await readRecords(collector.url);
   const agreements = compare(truth, records, INGRESS.name);
   assert.ok(!isAgreed(agreements));
   const lines = countLines(agreements, records.length, 5);

@@ -31,10 +31,10 @@ function environment(): NodeJS.ProcessEnv {
   );
 }
 
-function start(t: TestContext, command: string, args: readonly string[]): Running {
+function start(t: TestContext, command: string, args: readonly string[], more: NodeJS.ProcessEnv = {}): Running {
   const child = spawn(command, args, {
     cwd: ROOT,
-    env: environment(),
+    env: { ...environment(), ...more },
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   });
@@ -158,12 +158,22 @@ test('killed without a word it leaves nothing running', envoy.options, async (t)
 
 test('a missing prerequisite and a wrong option are told in one line', async (t) => {
   const dir = join(scratch(t), 'demo');
-  for (const [args, code, message] of [
-    [['--seed', 'x'], 2, /--seed is "x"; it must be a whole number/],
-    [['--dir', ROOT], 2, /holds files and was not made by a demo/],
+  const args = [COMMAND, 'demo', '--once', '--dir', dir];
+  for (const [words, env, code, message] of [
+    [['--seed', 'x'], {}, 2, /^meshtrail: --seed is "x"; it must be a whole number .*\[USAGE\]$/],
+    [['--dir', ROOT], {}, 2, /^meshtrail: .* holds files and was not made by a demo, so nothing was touched: /],
+    [
+      [],
+      { MESHTRAIL_ENVOY: '/nowhere/envoy' },
+      3,
+      /^meshtrail: MESHTRAIL_ENVOY is "\/nowhere\/envoy", .* set it to an Envoy/,
+    ],
   ] as const) {
-    const run = demo(t, '--once', ...(args[0] === '--seed' ? ['--dir', dir] : []), ...args);
-    assert.equal(await run.ended, code);
-    assert.match(run.stderr().trim().split('\n').at(-1) ?? '', message);
+    const run = start(t, process.execPath, [...args, ...words], env);
+    assert.equal(await run.ended, code, run.stderr());
+    const told = run.stderr().trim().split('\n');
+    assert.match(told.at(-1) ?? '', message);
+    assert.deepEqual(told.slice(0, -1), ['Meshtrail demo'].slice(0, told.length - 1));
+    assert.equal(run.stdout(), '');
   }
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { playFlight } from '../../collector/src/demo/flight.ts';
-import { allRecords, auditLog } from '../../collector/src/demo/recorded.ts';
+import { auditLog, readRecords } from '../../collector/src/demo/recorded.ts';
 import { isSound } from '../../collector/src/demo/report.ts';
 import { assertEqualToAccessLogs } from './access-log.ts';
 import { land, NODES, scratch, startCollector, startMeshFor, withEnvoy } from './support.ts';
@@ -20,7 +20,7 @@ test('records equal the truth of the services and the access logs of the proxies
   await playFlight(flight);
   const areEnded = await land(flight, collector);
   const truth = flight.truth();
-  const records = await allRecords(collector.url);
+  const { records } = await readRecords(collector.url);
 
   await t.test('the same exchanges as the services counted, none missing and none twice', () =>
     assertEqualToTruth(truth, records),

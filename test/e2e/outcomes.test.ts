@@ -12,7 +12,7 @@ import type { FlowRecord } from '../../collector/src/core/record.ts';
 import { startEnvoy } from '../../collector/src/demo/envoy.ts';
 import type { Bootstrap } from '../../collector/src/demo/envoy-parts.ts';
 import { freePorts, refusingPort } from '../../collector/src/demo/ports.ts';
-import { allRecords, waitForEnds } from '../../collector/src/demo/recorded.ts';
+import { readRecords, waitForEnds } from '../../collector/src/demo/recorded.ts';
 import { makeTokens, outcomesBootstrap } from './outcomes-config.ts';
 import { scratch, startCollector, withEnvoy } from './support.ts';
 
@@ -200,7 +200,7 @@ test('every ending of an HTTP exchange is one record that says what happened', e
   await sleep(600);
   await proxy.stop();
   assert.ok(await waitForEnds(collector.url, collector.vkey, [NODE], 15_000), 'the stream did not end with FIN');
-  const records = await allRecords(collector.url);
+  const { records } = await readRecords(collector.url);
   assert.equal(
     records.length,
     22,

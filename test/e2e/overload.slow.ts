@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SHOP_HOST } from '../../collector/src/demo/incident.ts';
-import { allRecords, publishedStreams } from '../../collector/src/demo/recorded.ts';
+import { publishedStreams, readRecords } from '../../collector/src/demo/recorded.ts';
 import type { Parties } from '../../collector/src/demo/services.ts';
 import { land, scratch, startCollector, startMeshFor, withEnvoy } from './support.ts';
 
@@ -59,7 +59,7 @@ test('a long outage: seen is recorded plus dropped, and recorded is what the log
   await land(flight, second);
 
   const streams = await publishedStreams(second.url, second.vkey);
-  const records = await allRecords(second.url);
+  const { records } = await readRecords(second.url);
   for (const node of ['ingress.edge', 'frontend.shop']) {
     const [stream, ...others] = streams.filter((one) => one.node === node);
     assert.ok(stream && others.length === 0, node);

@@ -7,7 +7,7 @@ import { findIncident } from '../../collector/src/demo/findings.ts';
 import { playFlight } from '../../collector/src/demo/flight.ts';
 import { DROPZONE_HOST } from '../../collector/src/demo/incident.ts';
 import { spiffeIdOf } from '../../collector/src/demo/policies.ts';
-import { allRecords } from '../../collector/src/demo/recorded.ts';
+import { readRecords } from '../../collector/src/demo/recorded.ts';
 import { assertEqualToAccessLogs } from './access-log.ts';
 import { land, scratch, startCollector, startMeshFor, withEnvoy } from './support.ts';
 import { assertEqualToTruth, assertFacts } from './truth.ts';
@@ -23,7 +23,7 @@ for (const seed of [0, 7, 42, 1999, 65_536, 20_261_125, 4_294_967_295]) {
     await playFlight(flight);
     assert.ok(await land(flight, collector));
     const truth = flight.truth();
-    const records = await allRecords(collector.url);
+    const { records } = await readRecords(collector.url);
     assertEqualToTruth(truth, records);
     assertFacts(truth, records);
     assert.equal(assertEqualToAccessLogs(accessLogDir, records), records.length);

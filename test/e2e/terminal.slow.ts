@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,7 +21,16 @@ const CTRL_C = '\u0003';
 test('a demo at a terminal', envoy.options, async (t) => {
   const dir = join(scratch(t), 'demo');
   const args = ['-c', TERMINAL, process.execPath, COMMAND, 'demo', '--dir', dir];
-  const env = { ...process.env, TERM: 'xterm-256color', NO_COLOR: undefined, NODE_TEST_CONTEXT: undefined };
+  // Under another name, as MESHTRAIL_ENVOY would give one.
+  const other = join(scratch(t), 'envoy of mine');
+  symlinkSync(envoy.binary, other);
+  const env = {
+    ...process.env,
+    MESHTRAIL_ENVOY: other,
+    TERM: 'xterm-256color',
+    NO_COLOR: undefined,
+    NODE_TEST_CONTEXT: undefined,
+  };
   const child = spawn(PYTHON, args, { env, stdio: ['pipe', 'pipe', 'inherit'], detached: true });
   const ended = once(child, 'close');
   t.after(async () => {

@@ -14,8 +14,8 @@ import { compare, findIncident, type Incident, isAgreed } from '../demo/findings
 import { type Flight, playFlight, startFlight } from '../demo/flight.ts';
 import { INGRESS, SERVICES } from '../demo/policies.ts';
 import { step } from '../demo/progress.ts';
-import { allRecords, auditLog, waitForEnds } from '../demo/recorded.ts';
-import { countLines, incidentLines, isSound, logLines } from '../demo/report.ts';
+import { auditLog, readRecords, waitForEnds } from '../demo/recorded.ts';
+import { countLines, gapLines, incidentLines, isSound, logLines } from '../demo/report.ts';
 import { type Truth, writeTruth } from '../demo/truth.ts';
 import { textOption, type Verb, type VerbInput } from './args.ts';
 import { note, print } from './output.ts';
@@ -159,15 +159,19 @@ async function fly(run: Run, directory: DemoDirectory, seed: number): Promise<Fl
 /** Prints what the records say. Returns whether counts agree and the log is sound. */
 async function report(run: Run, { collector, truth }: Flown): Promise<{ isGood: boolean; incident?: Incident }> {
   const { url, vkey } = collector;
-  const records = await run.step('records read', () => allRecords(url));
+  const { records, gaps } = await run.step('records read', () => readRecords(url));
   const agreements = compare(truth, records, INGRESS.name);
   const incident = findIncident(records);
   const wanted = incident?.firstAllowed ?? incident?.denied[0] ?? records[0];
   const audit = await run.step('log verified', () => auditLog(url, vkey, wanted?.id));
   const proxies = new Set(records.map(({ node }) => node.cluster)).size;
-  const parts = [countLines(agreements, records.length, proxies), incidentLines(incident), logLines(audit, NODES)];
-  for (const lines of parts) print(`\n${lines.join('\n')}`);
-  return { isGood: isAgreed(agreements) && isSound(audit), ...(incident === undefined ? {} : { incident }) };
+  const counts = countLines(agreements, records.length, proxies);
+  for (const lines of [counts, gapLines(gaps), incidentLines(incident), logLines(audit, NODES)])
+    if (lines.length > 0) print(`\n${lines.join('\n')}`);
+  return {
+    isGood: isAgreed(agreements) && gaps.length === 0 && isSound(audit),
+    ...(incident === undefined ? {} : { incident }),
+  };
 }
 
 function printCommands({ directory, collector }: Flown, incident: Incident | undefined, isUp: boolean): void {
@@ -188,7 +192,9 @@ async function fullRun(run: Run, input: VerbInput): Promise<number> {
   printCommands(flown, incident, isUp);
   if (isUp) {
     note(`\nThe collector stays up at ${flown.collector.url.origin}; Ctrl-C stops it.`);
-    await run.untilInterrupted();
+    await Promise.race([run.untilInterrupted(), flown.collector.exited]);
+    if (run.signal === undefined)
+      throw new MeshtrailError('COLLECTOR_UNREACHABLE', `The collector ended. ${flown.collector.logEnd()}`);
   }
   return isGood ? 0 : 1;
 }

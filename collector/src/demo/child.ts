@@ -13,6 +13,8 @@ export interface Child {
   readonly pid: number;
   /** How it ended: exit code or signal; undefined while it runs. */
   ended(): string | undefined;
+  /** Resolves when it has ended, for whatever reason. */
+  readonly exited: Promise<void>;
   /** SIGTERM, then SIGKILL when it has not ended after the grace time. Resolves when it has ended. */
   stop(graceMs: number): Promise<void>;
   /** SIGKILL, as the kernel does when memory is short. Resolves when it has ended. */
@@ -93,6 +95,7 @@ export async function startChild(input: ChildInput): Promise<Child> {
     name: input.name,
     pid,
     ended: () => ending,
+    exited,
     async stop(graceMs) {
       if (ending === undefined) child.kill('SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);

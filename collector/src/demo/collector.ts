@@ -43,6 +43,9 @@ export interface CollectorProcess extends Addresses {
   readonly vkey: string;
   readonly pid: number;
   ended(): string | undefined;
+  readonly exited: Promise<void>;
+  /** The telling line of its log. */
+  logEnd(): string;
   stop(): Promise<void>;
   kill(): Promise<void>;
 }
@@ -105,6 +108,8 @@ export async function startCollectorProcess({ dir, runDir, addresses }: Collecto
     vkey: ready.vkey,
     pid: child.pid,
     ended: () => child.ended(),
+    exited: child.exited,
+    logEnd: () => child.logEnd(),
     stop: () => child.stop(STOP_MS_MAX),
     kill: () => child.kill(),
   };

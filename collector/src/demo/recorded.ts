@@ -19,26 +19,29 @@ const SETTLE_POLL_MS = 50;
 interface Page {
   readonly flows: readonly FlowRecord[];
   readonly nextCursor: string | null;
-  readonly complete: boolean;
   readonly gaps: readonly unknown[];
 }
 
+/** Records, and what the collector itself says is missing of them. */
+export interface Recorded {
+  readonly records: readonly FlowRecord[];
+  /** One line of JSON for each gap. */
+  readonly gaps: readonly string[];
+}
+
 /** Every record that a collector has, oldest first. */
-export async function allRecords(api: URL, filter?: string): Promise<FlowRecord[]> {
+export async function readRecords(api: URL): Promise<Recorded> {
   const records: FlowRecord[] = [];
+  const gaps = new Set<string>();
+  const members = ['flows', 'nextCursor', 'gaps'] as const;
   let cursor: string | undefined;
   do {
-    const members = ['flows', 'nextCursor', 'complete', 'gaps'] as const;
-    const page: Page = await askJson<Page>(api, '/v1/flows', members, {
-      order: 'asc',
-      limit: PAGE_LIMIT,
-      filter,
-      cursor,
-    });
+    const page: Page = await askJson<Page>(api, '/v1/flows', members, { order: 'asc', limit: PAGE_LIMIT, cursor });
     records.push(...page.flows);
+    for (const gap of page.gaps) gaps.add(JSON.stringify(gap));
     cursor = page.nextCursor ?? undefined;
   } while (cursor !== undefined);
-  return records;
+  return { records, gaps: [...gaps] };
 }
 
 async function fetchFile(api: URL, path: string): Promise<Uint8Array | undefined> {

@@ -31,6 +31,15 @@ function pairCells(pair: Pair, isOfNobody: boolean): string {
   return isEqual(pair) ? text : styled(['bold', 'red'], text);
 }
 
+/** Lines about what the collector itself says is missing; none when nothing is. */
+export function gapLines(gaps: readonly string[]): string[] {
+  if (gaps.length === 0) return [];
+  return [
+    styled(['bold', 'red'], `INCOMPLETE: the collector knows of ${plural(gaps.length, 'gap')}`),
+    ...gaps.map((gap) => labelled('', cut(gap, 84))),
+  ];
+}
+
 /** Lines about how the records compare with the services' own counts. */
 export function countLines(agreements: readonly Agreement[], recordCount: number, proxies: number): string[] {
   const rows = agreements.map(({ service, sent, received, refused }) => {
