@@ -4,5 +4,9 @@ import { test } from 'node:test';
 import { crash } from './crash.ts';
 
 test('forty kills under load', async (t) => {
-  await crash(t, 40, 900);
+  await crash(t, { kills: 40, seed: 900 });
+});
+
+test('eight kills while LevelDB moves data between its files', async (t) => {
+  await crash(t, { kills: 8, seed: 1900, isLarge: true });
 });

@@ -4,5 +4,5 @@ import { test } from 'node:test';
 import { crash } from './crash.ts';
 
 test('three kills under load', async (t) => {
-  await crash(t, 3, 500);
+  await crash(t, { kills: 3, seed: 500 });
 });

@@ -15,9 +15,9 @@ import { random, StreamMaker } from '../support/facts.ts';
 import { auditLog, type Ready, Served } from './served.ts';
 
 const SENDERS = 4;
-const ROWS_PER_BATCH = 3;
 /** Small segments and short intervals: many moments between two writes in a short time. */
-const OPTIONS = ['--segment-entries-min', '256', '--publish-interval-ms', '50', '--log-level', 'warn'];
+const SMALL = ['--segment-entries-min', '256'];
+const OPTIONS = ['--publish-interval-ms', '50', '--log-level', 'warn'];
 
 interface Kept {
   readonly ack: Ack;
@@ -30,14 +30,17 @@ export class Sender {
   private readonly maker: StreamMaker;
   private waiting: Uint8Array | undefined;
 
-  constructor(seed: number) {
+  private readonly rows: number;
+
+  constructor(seed: number, rows = 3) {
+    this.rows = rows;
     this.maker = new StreamMaker(seed, `sender-${seed}`);
   }
 
   /** Sends until told to stop, or until the collector is gone or refuses what it may refuse. */
   async send(ingest: string, isStopped: () => boolean, mayRefuse = false): Promise<void> {
     while (!isStopped()) {
-      this.waiting ??= this.maker.batch(ROWS_PER_BATCH);
+      this.waiting ??= this.maker.batch(this.rows);
       const wire = this.waiting;
       const ack = await post(ingest, wire, mayRefuse);
       if (ack === undefined) return;
@@ -102,8 +105,17 @@ async function waitFor(ready: Ready, size: number): Promise<void> {
   }
 }
 
+export interface CrashInput {
+  readonly kills: number;
+  readonly seed: number;
+  /** Batches so large that LevelDB moves them from its log to tables while it is killed; and then one large segment. */
+  readonly isLarge?: boolean;
+}
+
 /** Kills the collector so many times; every fourth time while it still starts. */
-export async function crash(t: TestContext, kills: number, seed: number): Promise<void> {
+export async function crash(t: TestContext, { kills, seed, isLarge = false }: CrashInput): Promise<void> {
+  const options = isLarge ? OPTIONS : [...SMALL, ...OPTIONS];
+  const loadMs = isLarge ? 4000 : 500;
   const dir = await mkdtemp(join(tmpdir(), 'meshtrail crash '));
   let served: Served | undefined;
   t.after(async () => {
@@ -111,15 +123,15 @@ export async function crash(t: TestContext, kills: number, seed: number): Promis
     await rm(dir, { recursive: true, force: true });
   });
   const next = random(seed);
-  const senders = Array.from({ length: SENDERS }, (_, i) => new Sender(seed + i));
+  const senders = Array.from({ length: SENDERS }, (_, i) => new Sender(seed + i, isLarge ? 400 : 3));
   const kept: Checkpoint[] = [];
   for (let kill = 1; kill <= kills; kill++) {
     if (kill % 4 === 0) {
-      served = new Served(dir, OPTIONS);
+      served = new Served(dir, options);
       await setTimeout(next() * 1200);
       await served.end('SIGKILL');
     }
-    served = new Served(dir, OPTIONS);
+    served = new Served(dir, options);
     const ready = await served.ready();
     const highest = Math.max(-1, ...senders.flatMap((sender) => sender.kept.map(({ ack }) => ack.index)));
     await waitFor(ready, highest + 1);
@@ -129,13 +141,13 @@ export async function crash(t: TestContext, kills: number, seed: number): Promis
     kept.push(head);
     let isStopped = false;
     const sending = Promise.all(senders.map((sender) => sender.send(ready.ingest, () => isStopped)));
-    await setTimeout(30 + next() * 500);
+    await setTimeout(30 + next() * loadMs);
     await served.end('SIGKILL');
     isStopped = true;
     await sending;
     await fsckCopy(dir, `after kill ${kill}`);
   }
-  served = new Served(dir, OPTIONS);
+  served = new Served(dir, options);
   const ready = await served.ready();
   // What was under way is sent again, and is either new or gets its first answer.
   await Promise.all(senders.map((sender) => sender.send(ready.ingest, () => sender.kept.length > 0)));
