@@ -273,3 +273,25 @@ for (const [name, second] of [
     assertWhole(batchesOf(recorder.sent), 3);
   });
 }
+
+test('an acknowledgement with an absurd checkpoint acknowledges, and shows in no later batch', () => {
+  const words = [2n ** 64n - 1n, 2n ** 63n, 2n ** 53n];
+  const recorder = recorderWith((call) => {
+    const body = ackOf(decodeBatch(call.body));
+    new DataView(body.buffer).setBigUint64(40, words[numberOf(call)] ?? 3n, true);
+    // A size without a root, too.
+    if (numberOf(call) === 3) body.fill(0, 48);
+    return { status: 200, body };
+  });
+  for (let i = 0; i < 6; i++) {
+    recorder.record(ordinary());
+    recorder.flush();
+  }
+  const batches = recorder.batches();
+  assertWhole(batches, 6);
+  assert.equal(recorder.sent.length, 6);
+  assert.deepEqual(
+    batches.map(({ checkpoint }) => checkpoint?.size),
+    [undefined, undefined, undefined, undefined, undefined, 3],
+  );
+});

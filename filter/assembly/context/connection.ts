@@ -74,7 +74,8 @@ const CACHE: usize = memory.data(700416, 16); // SLOTS x SLOT_BYTES
 const _SLOT_ID: usize = 0; // u64
 const SLOT_EPOCH: usize = 8; // u64: the batch in which SLOT_ENTRY is the number of the entry
 const SLOT_ENTRY: usize = 16; // u32
-const SLOT_NUMBERS: usize = 20; // u8 each: direction, mtls, TLS version, has certificate, protocol, a text was cut
+/** u8 each: direction, mtls, TLS version, has certificate, protocol, a text was cut, the source is of one exchange. */
+const SLOT_NUMBERS: usize = 20;
 const SLOT_CERTIFICATE: usize = 32; // 32 bytes
 const SLOT_LENGTHS: usize = 64; // CONNECTION_TEXTS x u16
 const SLOT_TEXTS: usize = 80;
@@ -133,6 +134,7 @@ function keep(slot: usize, id: u64, isCut: bool): void {
   store<u8>(slot, <u8>number(HAS_CERTIFICATE), SLOT_NUMBERS + 3);
   store<u8>(slot, <u8>number(PROTOCOL), SLOT_NUMBERS + 4);
   store<u8>(slot, isCut ? 1 : 0, SLOT_NUMBERS + 5);
+  store<u8>(slot, isOwnSource ? 1 : 0, SLOT_NUMBERS + 6);
   memory.copy(slot + SLOT_CERTIFICATE, CERTIFICATE_SHA256, 32);
   let used: usize = 0;
   for (let i: u32 = 0; i < CONNECTION_TEXTS; i++) {
@@ -192,7 +194,11 @@ export function takeConnection(): void {
   const id = word();
   setNumber(CONNECTION_ID, id);
   const slot = CACHE + SLOT_BYTES * (<usize>id & (SLOTS - 1));
-  if (load<u64>(slot) != id) {
+  // Envoy may take the address from x-forwarded-for, so it belongs to the exchange then.
+  isOwnSource = textBytes(FORWARDED_FOR) > 0;
+  // A source that was read for such an exchange must not pass for the connection's.
+  const isForeign = !isOwnSource && load<u8>(slot, SLOT_NUMBERS + 6) != 0;
+  if (load<u64>(slot) != id || isForeign) {
     const cutsBefore = cutCount();
     readConnection();
     keep(slot, id, cutCount() > cutsBefore);
@@ -203,8 +209,6 @@ export function takeConnection(): void {
     if (load<u8>(slot, SLOT_NUMBERS + 5) != 0) setBits(BIT_OTHER_CUT);
   }
   if (load<u64>(slot) == id) slotInUse = slot;
-  // Envoy may take the address from x-forwarded-for, so it belongs to the exchange then.
-  isOwnSource = textBytes(FORWARDED_FOR) > 0;
 }
 
 /** Number of the connection's entry in the batch that is filling; 0 when there is no room. */
@@ -212,7 +216,10 @@ export function connectionReference(): u32 {
   if (slotInUse == 0) return entryReference();
   if (!isOwnSource && load<u64>(slotInUse, SLOT_EPOCH) == batchEpoch()) return load<u32>(slotInUse, SLOT_ENTRY);
   recall(slotInUse);
-  if (isOwnSource) readText(SOURCE_ADDRESS, PATH_SOURCE);
+  if (isOwnSource) {
+    setCutText(SOURCE_ADDRESS, 0, 0);
+    readText(SOURCE_ADDRESS, PATH_SOURCE);
+  }
   const entry = entryReference();
   if (!isOwnSource && entry != 0) {
     store<u64>(slotInUse, batchEpoch(), SLOT_EPOCH);
