@@ -4,10 +4,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Pairs, Text } from '../host/abi.ts';
+import { Context } from '../host/contexts.ts';
 import { type Exchange, newConnectionId, ordinary } from './exchange.ts';
 import { expectedOf } from './expected.ts';
 import { assertRecorded } from './recorded.ts';
-import { assertWhole, CONFIGURATION, Recorder } from './recorder.ts';
+import { acknowledge, assertWhole, CLUSTER, CONFIGURATION, Recorder } from './recorder.ts';
+
+/** Shrinking ends in time to be read, too. */
+const LIMIT = { interruptAfterTimeLimit: 30_000, markInterruptAsFailure: true };
 
 const ALLOWED = ['x-a', 'x-b'];
 const CODE_DETAILS = [
@@ -86,7 +90,7 @@ test('random exchanges are recorded as they were told', () => {
     fc.property(fc.array(exchange, { minLength: 1, maxLength: 12 }), (exchanges) =>
       assertRecorded(exchanges, ALLOWED, options),
     ),
-    { numRuns: 60, seed: 20_261_125 },
+    { numRuns: 60, seed: 20_261_125, ...LIMIT },
   );
 });
 
@@ -118,7 +122,7 @@ test('a host that answers anything to anything never makes the recorder trap, no
       recorder.assertHealthy();
       assertWhole(recorder.batches(), told + 1);
     }),
-    { numRuns: 40, seed: 7 },
+    { numRuns: 40, seed: 7, ...LIMIT },
   );
 });
 
@@ -147,5 +151,56 @@ test('headers larger than the arena cost their values, not the exchange', () => 
   assert.deepEqual(
     records.at(-1),
     expectedOf(ordinary({ connectionId: BigInt(records.at(-1)?.['connection_id'] ?? 0) })).flat,
+  );
+});
+
+test('hooks with ids, tokens and lengths from nowhere', () => {
+  const word = fc.constantFrom(0, 1, 2, 3, 79, 80, 81, 65_536, 0x7fffffff, 0xffffffff);
+  const hook = fc.constantFrom(
+    'on_log',
+    'on_tick',
+    'on_done',
+    'on_http_call_response',
+    'on_vm_start',
+    'on_memory_allocate',
+  );
+  fc.assert(
+    fc.property(fc.array(fc.tuple(hook, word, word, word), { maxLength: 100 }), (calls) => {
+      const recorder = new Recorder();
+      recorder.envoy.upstreams.clusters.set(CLUSTER, 'held');
+      const root = recorder.envoy.root(recorder.use);
+      let told = 1;
+      recorder.record(ordinary());
+      for (const [name, id, first, second] of calls) {
+        // The root's own end is another test.
+        if (name === 'on_done' && id === root.id) continue;
+        if (name === 'on_log') told++;
+        const token = name === 'on_http_call_response' ? [first, 3, second, 0] : [first, second];
+        recorder.machine.call(name, new Context(id, root), ...token);
+        recorder.envoy.advance(100);
+      }
+      recorder.envoy.upstreams.clusters.set(CLUSTER, acknowledge);
+      recorder.settle();
+      assert.equal(recorder.machine.failure, undefined);
+      assertWhole(recorder.batches(), told);
+    }),
+    { numRuns: 60, seed: 11, ...LIMIT },
+  );
+});
+
+test('clocks that jump, stand still or stand before 1970', () => {
+  const recorder = new Recorder();
+  const { world } = recorder.envoy;
+  const shifts = [0, -3_600_000, 10 ** 12, -(10 ** 13), 0];
+  for (const shift of shifts) {
+    world.wallShiftMs = shift;
+    recorder.record(ordinary({ startNs: undefined }));
+    recorder.flush();
+  }
+  recorder.assertHealthy();
+  assertWhole(recorder.batches(), shifts.length);
+  assert.deepEqual(
+    recorder.batches().map(({ clock }) => clock.sealedMonoNs > clock.openedMonoNs),
+    shifts.map(() => true),
   );
 });

@@ -169,7 +169,7 @@ test('each exchange is recorded once, or counted as dropped', () => {
       dropped += life.finish(hasTime);
       told += life.told.reduce((sum, count) => sum + count, 0);
     }),
-    { numRuns: 60, seed: 4 },
+    { numRuns: 60, seed: 4, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: true },
   );
   assert.ok(told > 40_000, `${told} exchanges`);
   assert.ok(dropped > 0, 'some lives were hard enough to drop something');

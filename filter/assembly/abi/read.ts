@@ -86,10 +86,11 @@ export function readBuffer(buffer: u32, bytes: u32): u32 {
   return take(proxy_get_buffer_bytes(buffer, 0, bytes, OUT, OUT + 4));
 }
 
-/** Unix time in ns; 0 when the host does not tell. */
+/** Unix time in ns; 0 when the host does not tell, or tells a time before 1970, which no batch can hold. */
 export function wallClock(): u64 {
-  store<u64>(OUT, 0);
-  return proxy_get_current_time_nanoseconds(OUT) == OK ? load<u64>(OUT) : 0;
+  store<i64>(OUT, 0);
+  if (proxy_get_current_time_nanoseconds(OUT) != OK || load<i64>(OUT) < 0) return 0;
+  return load<u64>(OUT);
 }
 
 /** The monotonic clock in ns; 0 when the host does not tell. */
