@@ -42,7 +42,8 @@ export async function meshtrail(args: readonly string[], options: RunOptions = {
   let [stdout, stderr] = ['', ''];
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  child.stdin?.end(options.input ?? '');
+  // A command that reads no input may have ended before it is written to.
+  child.stdin?.on('error', () => undefined).end(options.input ?? '');
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, stdout, stderr };
 }
