@@ -1,80 +1,16 @@
 // The main job as a newcomer runs it: `meshtrail demo`, what it prints and leaves, the commands that it proposes, and its ends.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { INCIDENT_STEPS, type Truth } from '../../collector/src/demo/truth.ts';
+import { COMMAND, demo, processesOf, ROOT, start, until } from './command.ts';
 import { scratch, withEnvoy } from './support.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const COMMAND = join(ROOT, 'collector', 'bin', 'meshtrail.js');
 const TELEMETRY = new URL('../../collector/src/telemetry.ts', import.meta.url).href;
 const WIDTH_MAX = 100;
-const WAIT_MS_MAX = 20_000;
 const envoy = withEnvoy();
-
-interface Running {
-  readonly child: ChildProcess;
-  readonly stdout: () => string;
-  readonly stderr: () => string;
-  readonly ended: Promise<number | null>;
-}
-
-function environment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(?:MESHTRAIL_(?!ENVOY)|NODE_TEST|FORCE_COLOR)/.test(name)),
-  );
-}
-
-function start(t: TestContext, command: string, args: readonly string[], more: NodeJS.ProcessEnv = {}): Running {
-  const child = spawn(command, args, {
-    cwd: ROOT,
-    env: { ...environment(), ...more },
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true,
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  child.stdin?.on('error', () => undefined);
-  const ended = once(child, 'close').then(([code]) => code as number | null);
-  t.after(async () => {
-    // The whole group: a shell, npx and what they run.
-    if (child.exitCode === null && child.signalCode === null) process.kill(-(child.pid as number), 'SIGTERM');
-    await ended;
-  });
-  return { child, stdout: () => stdout, stderr: () => stderr, ended };
-}
-
-const demo = (t: TestContext, ...args: string[]): Running => start(t, process.execPath, [COMMAND, 'demo', ...args]);
-
-async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + WAIT_MS_MAX;
-  while (!(await isTrue())) {
-    if (performance.now() > deadline) assert.fail(`not within ${WAIT_MS_MAX / 1000} s: ${what}`);
-    await sleep(25);
-  }
-}
-
-/** Processes whose command line names a directory; only Linux tells. */
-function processesOf(dir: string): string[] {
-  if (process.platform !== 'linux') return [];
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((pid) => {
-      try {
-        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-        return line.includes(dir) ? [line] : [];
-      } catch {
-        return [];
-      }
-    });
-}
 
 test('one run: counts agree, the log verifies, and every proposed command works', envoy.options, async (t) => {
   const dir = join(scratch(t), 'demo');
@@ -115,23 +51,6 @@ async function paste(t: TestContext, line: string): Promise<void> {
   if (line.includes(' fsck ')) assert.match(pasted.stdout(), /CLEAN/);
   if (line.includes('denied')) assert.match(pasted.stdout(), /payments-only-from-orders/);
 }
-
-test(
-  'two demos beside each other, each with its own ports; a third into the same directory is told',
-  envoy.options,
-  async (t) => {
-    const dir = scratch(t);
-    const [one, two] = ['one', 'two'].map((name) => demo(t, '--once', '--dir', join(dir, name))) as [Running, Running];
-    await until('the first has started', () => one.stderr().includes('collector started'));
-    const third = demo(t, '--once', '--dir', join(dir, 'one'));
-    assert.equal(await third.ended, 2);
-    assert.match(third.stderr(), /Another demo runs in .*--dir/);
-    for (const run of [one, two]) assert.equal(await run.ended, 0, run.stderr() + run.stdout());
-    const [portsOne, portsTwo] = [one, two].map((run) => /queries at (\S+), batches at (\S+)/.exec(run.stderr()));
-    assert.notEqual(portsOne?.[1], portsTwo?.[1]);
-    assert.notEqual(portsOne?.[2], portsTwo?.[2]);
-  },
-);
 
 test('interrupted in the middle it stops everything and lets the directory go', envoy.options, async (t) => {
   const dir = join(scratch(t), 'demo');
