@@ -16,6 +16,7 @@ import { Cleanup } from './lib/processes.ts';
 const BENCHMARKS: readonly Benchmark[] = [ingest, filter, bytes];
 const USAGE = 2;
 const COULD_NOT_MEASURE = 3;
+const INTERRUPTED = 130;
 
 function list(): string {
   return [
@@ -108,9 +109,13 @@ async function main(args: readonly string[]): Promise<number> {
     return USAGE;
   }
   const cleanup = new Cleanup();
+  let isLeaving = false;
+  // The launcher may die of the same signal and send another when its channel closes: one clean-up, to its end.
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
-    process.once(signal, () => {
-      const leave = (): never => process.exit(130);
+    process.on(signal, () => {
+      if (isLeaving) return;
+      isLeaving = true;
+      const leave = (): never => process.exit(INTERRUPTED);
       cleanup.run().then(leave, leave);
     });
   try {

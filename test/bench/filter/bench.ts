@@ -212,6 +212,6 @@ export const filter: Benchmark = {
   name: 'filter',
   summary:
     "Envoy's CPU time for each request with our filter, its JSON file log, its gRPC log with a live sink, and nothing.",
-  roundsDefault: 21,
+  roundsDefault: 15,
   run,
 };
