@@ -46,6 +46,11 @@ test('the fin goes out beside batches that wait for their acknowledgement', () =
   const batches = recorder.batches();
   assertWhole(batches, 2);
   assert.equal(batches.at(-1)?.isFin, true);
+  // Nobody would hear of the answer to the first try any more, so that batch goes out once more.
+  assert.deepEqual(
+    recorder.sent.map(({ body }) => decodeBatch(body).batchNumber),
+    [0, 0, 1],
+  );
 });
 
 test('a VM that saw no traffic has nothing to say, at no time', () => {

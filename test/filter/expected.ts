@@ -47,10 +47,18 @@ const resultIn = (map: ReadonlyMap<string, Value> | undefined, key: string): num
 const atMost = (value: bigint | undefined, max: bigint): number | undefined =>
   value === undefined ? undefined : Number(BigInt.asUintN(64, value) > max ? max : BigInt.asUintN(64, value));
 
+/** Bits beyond 2^53 would be refused by every reader; Envoy has none. */
+const flagsOf = ({ responseFlags = 0n }: Exchange): bigint => responseFlags & NUMBER_MAX;
+
+/** A code that no response can have is none. */
+const codeOf = ({ code }: Exchange): bigint | undefined => (code === 0n || (code ?? 0n) > 65_535n ? undefined : code);
+
 /** An answer of the upstream that needs no explaining: the proxy is not asked for one. */
-function isOrdinary({ code = 0n, responseFlags = 0n, upstreamAddress }: Exchange): boolean {
+function isOrdinary(exchange: Exchange): boolean {
+  const { upstreamAddress } = exchange;
+  const code = codeOf(exchange) ?? 0n;
   const hasUpstream = upstreamAddress !== undefined && bytesOf(upstreamAddress).length > 0;
-  return responseFlags === 0n && code >= 200n && code < 400n && hasUpstream;
+  return flagsOf(exchange) === 0n && code >= 200n && code < 400n && hasUpstream;
 }
 
 const detailsOf = (exchange: Exchange): string =>
@@ -93,7 +101,7 @@ const has = (flags: bigint, ...places: number[]): boolean => places.some((place)
 /** The first rule of docs/formats.md 1.2 that matches. */
 export function verdictOf(exchange: Exchange): string {
   const details = detailsOf(exchange);
-  const flags = exchange.responseFlags ?? 0n;
+  const flags = flagsOf(exchange);
   const isRefused = /^(?:rbac_access_denied|jwt_authn_access_denied|ext_authz_)/.test(details);
   if (
     policyOf(exchange).result === 2 ||
@@ -104,7 +112,8 @@ export function verdictOf(exchange: Exchange): string {
     return 'denied';
   if (has(flags, 18) || /^(?:http[13]\.|http2\.(?!remote_))/.test(details) || details === 'missing_host_header')
     return 'invalid';
-  if (has(flags, 14, 28) || details === 'downstream_remote_disconnect' || (exchange.code ?? 0n) === 0n) return 'reset';
+  if (has(flags, 14, 28) || details === 'downstream_remote_disconnect' || codeOf(exchange) === undefined)
+    return 'reset';
   if (has(flags, 8)) return 'unrouted';
   if (has(flags, ...FAILURES)) return 'failed';
   return isOrdinary(exchange) || details === 'via_upstream' || details === 'direct_response' ? 'allowed' : 'unknown';
@@ -184,11 +193,11 @@ function isGrpc({ requestHeaders }: Exchange): boolean {
 
 function upstreamOf(exchange: Exchange, cutter: Cutter): Flat {
   const address = cutter.text(exchange.upstreamAddress);
-  const { attempts, responseFlags = 0n } = exchange;
+  const { attempts } = exchange;
   return {
     upstream_cluster: cutter.text(exchange.upstreamCluster),
     upstream_address: address,
-    upstream_failure: has(responseFlags, ...FAILURES) ? cutter.text(exchange.upstreamFailure) : undefined,
+    upstream_failure: has(flagsOf(exchange), ...FAILURES) ? cutter.text(exchange.upstreamFailure) : undefined,
     // Where no host was chosen there is nothing more to ask.
     ...(address === undefined
       ? {}
@@ -206,7 +215,7 @@ export function expectedOf(
   allowed: readonly string[] = [],
 ): { readonly flat: Flat; readonly cut: number } {
   const cutter = new Cutter();
-  const { requestHeaders, responseHeaders, rbac, claims, code } = exchange;
+  const { requestHeaders, responseHeaders, rbac, claims } = exchange;
   const policy = policyOf(exchange);
   const verdict = verdictOf(exchange);
   const { startNs = 0n, durationNs, grpcStatus } = exchange;
@@ -224,10 +233,10 @@ export function expectedOf(
     user_agent: cutter.text(headerOf(requestHeaders, 'user-agent'), LIMITS.userAgent, 'userAgentCut'),
     subject: cutter.text(textIn(claims, 'sub')),
     headers: cutter.text(blockOf(requestHeaders, allowed), LIMITS.headers, 'headersCut'),
-    code: code === undefined || code === 0n || code > 65_535n ? undefined : Number(code),
+    code: atMost(codeOf(exchange), 65_535n),
     protocol: nameIn(PROTOCOLS, exchange.protocol),
     grpc_status: isGrpc(exchange) && grpcStatus !== undefined && grpcStatus < 255n ? Number(grpcStatus) : undefined,
-    response_flags: (exchange.responseFlags ?? 0n) & NUMBER_MAX,
+    response_flags: flagsOf(exchange),
     policy_result: policy.result,
     shadow_result: resultIn(rbac, 'shadow_engine_result'),
     method: cutter.text(headerOf(requestHeaders, ':method')),

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Pairs, Text } from '../host/abi.ts';
 import { Context } from '../host/contexts.ts';
-import { type Exchange, newConnectionId, ordinary } from './exchange.ts';
+import { type Exchange, newConnectionId, ordinary, withHeaders } from './exchange.ts';
 import { expectedOf } from './expected.ts';
 import { assertRecorded } from './recorded.ts';
 import { acknowledge, assertWhole, CLUSTER, CONFIGURATION, Recorder } from './recorder.ts';
@@ -202,5 +202,61 @@ test('clocks that jump, stand still or stand before 1970', () => {
   assert.deepEqual(
     recorder.batches().map(({ clock }) => clock.sealedMonoNs > clock.openedMonoNs),
     shifts.map(() => true),
+  );
+});
+
+test('a map whose lengths lie shows nothing from beyond its end', () => {
+  for (const lie of [1, 2, 100, 5000, 2 ** 20, 2 ** 31]) {
+    const recorder = new Recorder();
+    recorder.record(withHeaders(ordinary(), { 'x-b': 'secret'.repeat(100) }));
+    const { machine } = recorder;
+    machine.tamper = ({ name, args }, proceed) => {
+      const status = proceed();
+      if (name !== 'proxy_get_header_map_pairs' || args[0] !== 0) return status;
+      // The last pair's value claims more bytes than the map has.
+      const view = new DataView(machine.memory.buffer);
+      const at = view.getUint32(Number(args[1]), true);
+      const lastLength = at + 8 * view.getUint32(at, true);
+      view.setUint32(lastLength, view.getUint32(lastLength, true) + lie, true);
+      return status;
+    };
+    const truthful = withHeaders(ordinary(), { ':path': '/last' });
+    recorder.record(truthful);
+    recorder.flush();
+    recorder.assertHealthy();
+    assertWhole(recorder.batches(), 2);
+    assert.equal(recorder.flat().at(-1)?.['path'], undefined, `${lie} bytes too many`);
+    assert.equal(recorder.flat().at(-1)?.['method'], 'GET', 'what came before is kept');
+  }
+});
+
+test('pairs with any word changed never trap', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(40), fc.oneof(fc.nat(64), fc.nat(0xffffffff))), { maxLength: 6 }),
+      (changes) => {
+        const recorder = new Recorder();
+        const { machine } = recorder;
+        machine.tamper = ({ name, args }, proceed) => {
+          const status = proceed();
+          const isMap = name === 'proxy_get_header_map_pairs';
+          if (!isMap && name !== 'proxy_get_property') return status;
+          const view = new DataView(machine.memory.buffer);
+          const [outAt, outLength] = isMap ? [args[1], args[2]] : [args[2], args[3]];
+          const at = view.getUint32(Number(outAt), true);
+          const length = view.getUint32(Number(outLength), true);
+          for (const [word, value] of changes)
+            if (status === 0 && length > 40 && 4 * word + 4 <= length) view.setUint32(at + 4 * word, value, true);
+          return status;
+        };
+        const rbac = new Map([['enforced_engine_result', 'allowed']]);
+        const claims = new Map([['iss', 'https://issuer.example.com']]);
+        for (let i = 0; i < 3; i++) recorder.record(ordinary({ rbac, claims }));
+        recorder.flush();
+        recorder.assertHealthy();
+        assertWhole(recorder.batches(), 3);
+      },
+    ),
+    { numRuns: 300, seed: 3, ...LIMIT },
   );
 });
