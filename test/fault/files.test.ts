@@ -131,6 +131,21 @@ test('a record of a log that a kill cut off is no damage', async () => {
   assert.equal((await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all')).length, 1);
 });
 
+test('a record of which a power cut left only the first sectors is no damage; a changed bit in it is', async () => {
+  const copy = await shop.copy(fresh);
+  const database = join(copy, 'segments', '0000000000000000');
+  const name = (await storeFiles(copy)).find((path) => /^segments.0{16}.\d+\.log$/.test(path)) as string;
+  const bytes = await readFile(join(copy, name));
+  const edge = Math.floor((bytes.length - 1) / 512) * 512;
+  const torn = Buffer.concat([bytes.subarray(0, edge), Buffer.alloc(bytes.length - edge + 4096)]);
+  await writeFile(join(copy, name), torn);
+  assert.deepEqual(await checkLevelFiles(database, 'all'), []);
+  for (const at of [edge - 1, edge + 1, bytes.length - 1]) {
+    await writeFile(join(copy, name), flipped(bytes, at * 8));
+    assert.equal((await checkLevelFiles(database, 'all')).length, 1, `byte ${at}`);
+  }
+});
+
 test("a flipped bit in the directory's name or in the key beside it is refused", async () => {
   const copy = await shop.copy(settled);
   for (const name of ['meshtrail.json', join('keys', 'log.vkey')]) {

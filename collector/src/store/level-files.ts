@@ -6,6 +6,7 @@ import { join } from 'node:path';
 
 const LOG_BLOCK_BYTES = 32_768;
 const RECORD_HEADER_BYTES = 7;
+const SECTOR_BYTES = 512;
 const [RECORD_FULL, RECORD_FIRST, RECORD_LAST] = [1, 2, 4];
 const FOOTER_BYTES = 48;
 const TABLE_MAGIC = 0xdb47_7524_8b80_fb57n;
@@ -36,6 +37,17 @@ interface LogContent {
   readonly damage: Damage;
 }
 
+/**
+ * Whether the record from `at` to `end` was not wholly written when the power went: the disk has its beginning up to a sector's
+ * edge, or nothing of it, and zeros from there to the end of the file. Such a record was never synced, so never acknowledged.
+ */
+function isTorn(bytes: Buffer, at: number, end: number): boolean {
+  let written = bytes.length;
+  while (written > at && bytes[written - 1] === 0) written--;
+  const zerosFrom = Math.max(at, Math.ceil(written / SECTOR_BYTES) * SECTOR_BYTES);
+  return written === at || zerosFrom < end;
+}
+
 /** Reads a log of records. The last one may be cut off, or the end be zeros: that is what a kill or a power cut leaves of what was not synced. */
 function readLog(bytes: Buffer): LogContent {
   const records: Buffer[] = [];
@@ -52,8 +64,7 @@ function readLog(bytes: Buffer): LogContent {
     const end = at + RECORD_HEADER_BYTES + length;
     if (end > bytes.length) break;
     if (maskedCrc(bytes.subarray(at + 6, end)) !== bytes.readUInt32LE(at)) {
-      const isRestZero = bytes.subarray(at).every((byte) => byte === 0);
-      return ended(isRestZero ? undefined : `its record at byte ${at} does not match its checksum`);
+      return ended(isTorn(bytes, at, end) ? undefined : `its record at byte ${at} does not match its checksum`);
     }
     const type = bytes[at + 6];
     if (type === RECORD_FULL || type === RECORD_FIRST) parts = [];
