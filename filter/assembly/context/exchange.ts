@@ -51,7 +51,7 @@ import {
   BIT_RESPONSE_BYTES,
   GRPC_ABSENT,
 } from '../record/layout';
-import { takeDenialDetails, takeMetadata } from '../record/metadata';
+import { JWT, RBAC, takeDenialDetails, takeMetadata, takeRbac, takeTokens } from '../record/metadata';
 import { path, text } from '../record/text';
 import { hasFailure, isOrdinary } from '../record/verdict';
 import { takeConnection } from './connection';
@@ -72,6 +72,8 @@ const PATH_UPSTREAM_LOCAL_PRINCIPAL = path('upstream.uri_san_local_certificate')
 const PATH_UPSTREAM_FAILURE = path('upstream.transport_failure_reason');
 const PATH_ROUTE = path('xds.route_name');
 const PATH_METADATA = path('metadata.filter_metadata');
+/** A longer property path: a text constant of which the length byte is written when it is made. */
+const LONGER_PATH: usize = memory.data(64, 8);
 const GRPC = text('application/grpc');
 
 const I64_MAX: u64 = 0x7fff_ffff_ffff_ffff;
@@ -134,6 +136,26 @@ function takeUpstream(): void {
   readText(UPSTREAM_LOCAL_PRINCIPAL, PATH_UPSTREAM_LOCAL_PRINCIPAL);
 }
 
+/** Reads the metadata of one filter: the path of all metadata, NUL and the filter's name. */
+function readMetadataOf(filter: usize): bool {
+  const prefix = <usize>load<u8>(PATH_METADATA);
+  const name = <usize>load<u8>(filter);
+  memory.copy(LONGER_PATH, PATH_METADATA, prefix + 1);
+  store<u8>(LONGER_PATH + prefix + 1, 0);
+  memory.copy(LONGER_PATH + prefix + 2, filter + 1, name);
+  store<u8>(LONGER_PATH, <u8>(prefix + 1 + name));
+  return readProperty(LONGER_PATH) == OK;
+}
+
+/** One value that the host cannot turn into bytes, in the metadata of any filter, keeps it from handing over all: then each by itself. */
+function takeAllMetadata(): void {
+  const status = readProperty(PATH_METADATA);
+  if (status == OK) takeMetadata(valueAt, valueBytes);
+  if (status == OK || status == NOT_FOUND) return;
+  if (readMetadataOf(RBAC)) takeRbac(valueAt, valueBytes);
+  if (readMetadataOf(JWT)) takeTokens(valueAt, valueBytes);
+}
+
 /** Gathers the facts of the exchange at hand. */
 export function takeExchange(): void {
   clearFacts();
@@ -142,7 +164,7 @@ export function takeExchange(): void {
   takeTimes();
   takeResponse();
   takeUpstream();
-  if (readProperty(PATH_METADATA) == OK) takeMetadata(valueAt, valueBytes);
+  takeAllMetadata();
   if (isOrdinary()) return;
   readText(CODE_DETAILS, PATH_CODE_DETAILS);
   takeDenialDetails(textAt(CODE_DETAILS), textBytes(CODE_DETAILS));

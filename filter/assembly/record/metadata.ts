@@ -16,8 +16,8 @@ import {
 import { keyAt, keyBytes, nextPair, openPairs, pairValueAt, pairValueBytes } from './pairs';
 import { text } from './text';
 
-const RBAC = text('envoy.filters.http.rbac');
-const JWT = text('envoy.filters.http.jwt_authn');
+export const RBAC = text('envoy.filters.http.rbac');
+export const JWT = text('envoy.filters.http.jwt_authn');
 const ENFORCED_RESULT = text('enforced_engine_result');
 const ENFORCED_POLICY = text('enforced_effective_policy_id');
 const SHADOW_ENGINE_RESULT = text('shadow_engine_result');
