@@ -116,7 +116,7 @@ test('one record too few or too many for one service is a disagreement, and said
   assert.ok(!isAgreed(agreements));
   const lines = countLines(agreements, records.length, 5);
   assertFits(lines);
-  assert.match(lines.at(-1) ?? '', /THEY DISAGREE by 2 exchanges/);
+  assert.match(lines.at(-1) ?? '', /THEY DISAGREE by 2 records/);
 });
 
 test('a stream that breaks off, one that never spoke, and another log’s key are noticed', async (t) => {

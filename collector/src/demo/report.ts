@@ -53,12 +53,12 @@ export function countLines(agreements: readonly Agreement[], recordCount: number
     ? styled('green', '  They agree: each request is in the log exactly once for every sidecar that it passed.')
     : styled(
         ['bold', 'red'],
-        `  THEY DISAGREE by ${plural(off, 'exchange')}: the recorder missed some, or counted some twice.`,
+        `  THEY DISAGREE by ${plural(off, 'record')}: the recorder missed some, or counted some twice.`,
       );
   const columns = ['SENT', 'RECEIVED', 'REFUSED'].map((title) => title.padStart(19)).join('   ');
   const halves = Array.from({ length: 3 }, () => `${'counted'.padStart(9)}${'recorded'.padStart(10)}`).join('   ');
   return [
-    head(`Recorded: ${plural(recordCount, 'exchange')} by ${plural(proxies, 'proxy').replace('proxys', 'proxies')}`),
+    head(`Recorded: ${plural(recordCount, 'record')} by ${plural(proxies, 'proxy').replace('proxys', 'proxies')}`),
     `  ${' '.repeat(LABEL_WIDTH)}${columns}`,
     `  ${' '.repeat(LABEL_WIDTH)}${halves}`,
     ...rows,
