@@ -295,3 +295,44 @@ test('an acknowledgement with an absurd checkpoint acknowledges, and shows in no
     [undefined, undefined, undefined, undefined, undefined, 3],
   );
 });
+
+test('after a failure one batch alone asks whether the collector is back', () => {
+  const recorder = recorderWith('held');
+  for (let i = 0; i < 300; i++) recorder.record(bulky(i));
+  assert.equal(recorder.envoy.upstreams.pending().length, 2);
+  for (const call of recorder.envoy.upstreams.pending()) recorder.envoy.upstreams.answer(call, { status: 503 });
+  for (let second = 0; second < 60; second++) {
+    recorder.envoy.advance(1000);
+    assert.ok(recorder.envoy.upstreams.pending().length <= 1);
+  }
+  heal(recorder);
+  assertWhole(recorder.batches(), 300);
+});
+
+test('a collector that is back is trusted again: the next failure is the first', () => {
+  const recorder = recorderWith('refused');
+  recorder.record(ordinary());
+  recorder.envoy.advance(120_000);
+  heal(recorder);
+  recorder.envoy.upstreams.clusters.set(CLUSTER, 'refused');
+  recorder.record(ordinary());
+  const before = recorder.sent.length;
+  recorder.envoy.advance(4 * FLUSH_MS);
+  assert.ok(recorder.sent.length - before >= 3, `${recorder.sent.length - before} tries in 4 s`);
+});
+
+test('a refusal holds up the batch that it refuses, and no other', () => {
+  const recorder = recorderWith((call) => (numberOf(call) === 0 ? { status: 409 } : acknowledge(call)));
+  for (let i = 0; i < 20; i++) {
+    recorder.record(ordinary());
+    recorder.flush();
+  }
+  const tries = recorder.sent.map(numberOf).filter((number) => number === 0).length;
+  assert.ok(tries >= 3 && tries < 20, `${tries} tries of the refused batch`);
+  const others = recorder.sent.map(numberOf).filter((number) => number !== 0);
+  assert.deepEqual(
+    others,
+    Array.from({ length: 19 }, (_, i) => i + 1),
+    'each of the others at its tick, once',
+  );
+});

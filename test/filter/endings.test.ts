@@ -119,3 +119,25 @@ test('a batch in flight when its root goes is sent again by another root', () =>
   assert.deepEqual(answered.map(({ body }) => decodeBatch(body).batchNumber).sort(), [0, 1]);
   assertWhole(recorder.batches(), 2);
 });
+
+test('when the newest root goes, the tick of an older one serves', () => {
+  const recorder = new Recorder({ plugin: { rootId: 'inbound' } });
+  const newest = recorder.envoy.load({ ...recorder.use.plugin, rootId: 'outbound' });
+  recorder.envoy.unload(newest);
+  for (let i = 0; i < 3; i++) {
+    recorder.record(ordinary());
+    recorder.flush();
+    assert.equal(recorder.batches().length, i + 1);
+  }
+});
+
+test('two roots do not tick twice as often', () => {
+  const recorder = new Recorder({ plugin: { rootId: 'inbound' } });
+  recorder.envoy.advance(500);
+  recorder.envoy.load({ ...recorder.use.plugin, rootId: 'outbound' });
+  for (let i = 0; i < 20; i++) {
+    recorder.record(ordinary());
+    recorder.envoy.advance(500);
+  }
+  assert.equal(recorder.batches().length, 10);
+});
