@@ -12,7 +12,7 @@ import { compare, findIncident, isAgreed } from '../../collector/src/demo/findin
 import { consequencesOf, DROPZONE_HOST, makePlan, play } from '../../collector/src/demo/incident.ts';
 import { INGRESS, SERVICES, spiffeIdOf } from '../../collector/src/demo/policies.ts';
 import { auditLog, readRecords, waitForEnds } from '../../collector/src/demo/recorded.ts';
-import { countLines, incidentLines, isSound, logLines } from '../../collector/src/demo/report.ts';
+import { countLines, gapLines, incidentLines, isSound, logLines } from '../../collector/src/demo/report.ts';
 import { makeParties } from '../../collector/src/demo/services.ts';
 import { Ledger, type Truth } from '../../collector/src/demo/truth.ts';
 import { joinByFakes } from './fake-mesh.ts';
@@ -136,4 +136,12 @@ test('a stream that breaks off, one that never spoke, and another log’s key ar
 test('no refusal, no incident', () => {
   assert.equal(findIncident([]), undefined);
   assert.match(incidentLines(undefined).join('\n'), /No call was refused/);
+});
+
+test('gaps that the collector knows of are said loudly, and none are not spoken of', () => {
+  const lines = gapLines([`{"kind":"loss","stream":"${'8f'.repeat(60)}"}`, '{"kind":"partial"}']);
+  assertFits(lines);
+  assert.match(lines[0] ?? '', /INCOMPLETE: the collector knows of 2 gaps/);
+  assert.match(lines[1] ?? '', /"kind":"loss"/);
+  assert.deepEqual(gapLines([]), []);
 });
