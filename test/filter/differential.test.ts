@@ -230,6 +230,29 @@ test('every class of verdict', () => {
   );
 });
 
+test('every response flag alone', () => {
+  const unexplained = { code: 503n, codeDetails: 'something_new', upstreamAddress: undefined };
+  const flags = Array.from({ length: 30 }, (_, place) => 1n << BigInt(place));
+  assertRecorded(flags.map((responseFlags) => ordinary({ ...unexplained, responseFlags, upstreamFailure: 'why' })));
+});
+
+test('a filter whose metadata cannot be handed over hides no decision', () => {
+  const rbac = new Map([
+    ['enforced_engine_result', 'allowed'],
+    ['shadow_engine_result', 'denied'],
+    ['shadow_effective_policy_id', 'trial'],
+  ]);
+  const claims = new Map([
+    ['iss', 'https://issuer'],
+    ['sub', 'alice'],
+  ]);
+  // A message without bytes of its own, as a null in a Struct is.
+  assertRecorded([
+    ordinary({ rbac, claims, otherMetadata: new Map<string, Value>([['none', {}]]) }),
+    ordinary({ otherMetadata: {} }),
+  ]);
+});
+
 test('decisions of RBAC and claims of a token', () => {
   const denied = new Map<string, Value>([
     ['enforced_engine_result', 'denied'],

@@ -26,6 +26,8 @@ export interface Exchange {
   /** Dynamic metadata of the RBAC filter, and claims of a verified token. */
   readonly rbac?: ReadonlyMap<string, Value> | undefined;
   readonly claims?: ReadonlyMap<string, Value> | undefined;
+  /** Dynamic metadata of some other filter. */
+  readonly otherMetadata?: Value | undefined;
   readonly connectionId?: bigint | undefined;
   readonly direction?: bigint | undefined;
   readonly mtls?: boolean | undefined;
@@ -47,6 +49,7 @@ export function factsOf(exchange: Exchange): Facts {
   if (exchange.rbac !== undefined) filters.set('envoy.filters.http.rbac', exchange.rbac);
   if (exchange.claims !== undefined)
     filters.set('envoy.filters.http.jwt_authn', new Map([['payload', exchange.claims]]));
+  if (exchange.otherMetadata !== undefined) filters.set('com.example.other', exchange.otherMetadata);
   const properties: Message = {
     request: {
       time: exchange.startNs,
