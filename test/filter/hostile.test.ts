@@ -205,6 +205,23 @@ test('clocks that jump, stand still or stand before 1970', () => {
   );
 });
 
+test('values that together are larger than the arena leave the rest of the memory alone', () => {
+  const recorder = new Recorder();
+  const requestHeaders: Pairs = [...(ordinary().requestHeaders ?? []), ['x-large', 'h'.repeat(150_000)]];
+  const large = 'l'.repeat(100_000);
+  const before = ordinary();
+  recorder.record(before);
+  for (const field of ['route', 'upstreamCluster', 'upstreamAddress', 'codeDetails', 'sourceAddress'] as const) {
+    recorder.record(ordinary({ requestHeaders, route: large, upstreamCluster: large, code: 503n, [field]: large }));
+    recorder.record(before);
+  }
+  recorder.flush();
+  recorder.assertHealthy();
+  assertWhole(recorder.batches(), 11);
+  const ordinaries = recorder.flat().filter((_, i) => i % 2 === 0);
+  for (const flat of ordinaries) assert.deepEqual(flat, expectedOf(before).flat);
+});
+
 test('a map whose lengths lie shows nothing from beyond its end', () => {
   for (const lie of [1, 2, 100, 5000, 2 ** 20, 2 ** 31]) {
     const recorder = new Recorder();
