@@ -86,7 +86,7 @@ const ROWS: readonly Row[] = [
   ['request.id', 'string', 'claimed', 'x-request-id'],
   ['request.method', 'string', 'claimed', 'HTTP method'],
   ['request.host', 'string', 'claimed', 'Host or :authority'],
-  ['request.path', 'string', 'claimed', 'Path with query, as received; private'],
+  ['request.path', 'string', 'claimed', 'Path with query, rewritten where the route rewrites; private'],
   ['request.protocol', 'string', 'observed', '`HTTP/1.1`, `HTTP/2`, ...'],
   ['request.useragent', 'string', 'claimed', 'User-Agent; private'],
   ['request.headers', 'map', 'claimed', 'Allow-listed headers, `request.headers["name"]`; private'],
