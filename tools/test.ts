@@ -20,7 +20,7 @@ const FAST: Suite = { suffix: '.test.ts', fileTimeoutMs: 100_000, concurrency: 2
 // Slow suites drive real proxies, kill processes and measure time: one file after the other.
 const SLOW: Suite = { suffix: '.slow.ts', fileTimeoutMs: 900_000, concurrency: 1 };
 // These start proxies of their own: they run alone, after the others, so that nothing that watches a clock starves.
-const ALONE = /^test\/(e2e|fault)\//;
+const ALONE = /^test\/e2e\//;
 const WATCHDOG = new URL('test-watchdog.ts', import.meta.url).href;
 const FILE_TIMEOUT = '--file-timeout=';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
