@@ -7,8 +7,8 @@ import type { Notebook } from './figures.ts';
 /** Cores that other processes may use while something is measured. Beyond it the measurement is thrown away and made again. */
 const FOREIGN_CORES_MAX = 0.2;
 /** As often as this for each round, over the whole run; then disturbed figures are kept, and the spread shows them. */
-const REPEATS_PER_ROUND = 1;
-const REPEATS_IN_A_ROW_MAX = 3;
+const REPEATS_PER_ROUND = 3;
+const REPEATS_IN_A_ROW_MAX = 6;
 /** What disturbs now often ends soon. */
 const REPEAT_PAUSE_MS = 2000;
 
