@@ -131,6 +131,27 @@ test('a record of a log that a kill cut off is no damage', async () => {
   assert.equal((await checkLevelFiles(join(copy, 'segments', '0000000000000000'), 'all')).length, 1);
 });
 
+test('a changed bit in the length of the last record is no record that a kill cut off', async () => {
+  for (const [database, pattern] of [
+    ['tree', /^tree.\d+\.log$/],
+    ['last-signed', /^last-signed.\d+\.log$/],
+  ] as const) {
+    const copy = await shop.copy(fresh);
+    const name = (await storeFiles(copy)).find((path) => pattern.test(path)) as string;
+    const bytes = await readFile(join(copy, name));
+    // A checkpoint or a last-signed record fits one block, so the records can be walked by their lengths.
+    let last = 0;
+    for (let at = 0; at + 7 < bytes.length; at += 7 + bytes.readUInt16LE(at + 4)) {
+      if (32_768 - (at % 32_768) < 7) at += 32_768 - (at % 32_768);
+      last = at;
+    }
+    for (let bit = 0; bit < 16; bit++) {
+      await writeFile(join(copy, name), flipped(bytes, (last + 4) * 8 + bit));
+      assert.equal((await checkLevelFiles(join(copy, database), 'all')).length, 1, `${name} bit ${bit}`);
+    }
+  }
+});
+
 test('a record of which a power cut left only the first sectors is no damage; a changed bit in it is', async () => {
   const copy = await shop.copy(fresh);
   const database = join(copy, 'segments', '0000000000000000');

@@ -48,6 +48,15 @@ function isTorn(bytes: Buffer, at: number, end: number): boolean {
   return written === at || zerosFrom < end;
 }
 
+/** Whether a record that runs past the end of its file is whole once a bit of its length is turned back: no kill leaves that. */
+function isLengthFlipped(bytes: Buffer, at: number, length: number): boolean {
+  for (let bit = 0; bit < 16; bit++) {
+    const end = at + RECORD_HEADER_BYTES + (length ^ (1 << bit));
+    if (end <= bytes.length && maskedCrc(bytes.subarray(at + 6, end)) === bytes.readUInt32LE(at)) return true;
+  }
+  return false;
+}
+
 /** Reads a log of records. The last one may be cut off, or the end be zeros: that is what a kill or a power cut leaves of what was not synced. */
 function readLog(bytes: Buffer): LogContent {
   const records: Buffer[] = [];
@@ -62,7 +71,8 @@ function readLog(bytes: Buffer): LogContent {
     const length = bytes.readUInt16LE(at + 4);
     if (length > left - RECORD_HEADER_BYTES) return ended(`its record at byte ${at} is longer than its block`);
     const end = at + RECORD_HEADER_BYTES + length;
-    if (end > bytes.length) break;
+    if (end > bytes.length)
+      return ended(isLengthFlipped(bytes, at, length) ? `its record at byte ${at} has a changed length` : undefined);
     if (maskedCrc(bytes.subarray(at + 6, end)) !== bytes.readUInt32LE(at)) {
       return ended(isTorn(bytes, at, end) ? undefined : `its record at byte ${at} does not match its checksum`);
     }
