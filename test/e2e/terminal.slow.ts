@@ -29,6 +29,8 @@ test('a demo at a terminal', envoy.options, async (t) => {
     MESHTRAIL_ENVOY: other,
     TERM: 'xterm-256color',
     NO_COLOR: undefined,
+    // Node gives a terminal of CI no colours.
+    CI: undefined,
     NODE_TEST_CONTEXT: undefined,
   };
   const child = spawn(PYTHON, args, { env, stdio: ['pipe', 'pipe', 'inherit'], detached: true });
