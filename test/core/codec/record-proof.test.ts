@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { utf8 } from '../../../collector/src/core/bytes.ts';
+import { fromBase64, toBase64, toHex, utf8 } from '../../../collector/src/core/bytes.ts';
 import { decodeBatch } from '../../../collector/src/core/codec/batch.ts';
 import { formatEntry, headerOf } from '../../../collector/src/core/codec/entry.ts';
 import { recordOf, sourceOf } from '../../../collector/src/core/codec/record.ts';
@@ -50,6 +50,50 @@ test('another key, another log', async () => {
     () => verifyRecordProof(proof, parseVkey(ed25519Signer('other.mesh/log', new Uint8Array(32).fill(9)).vkey)),
     { code: 'PROOF_NOT_VERIFIED' },
   );
+});
+
+test('a refusal names the layer that was changed', async () => {
+  const proof = parseRecordProof(await proofOf(3));
+  const bent = (base64: string): string => {
+    const bytes = fromBase64(base64);
+    bytes[0] = (bytes[0] as number) ^ 1;
+    return toBase64(bytes);
+  };
+  const [first, second] = proof.dictionary;
+  assert.ok(first !== undefined && second !== undefined);
+  const { record, dictionary, header, proof: text } = proof;
+  const row = /^The proof does not verify: the record's row is not row 3 of the batch/;
+  const entry = new RegExp(`^The proof does not verify: dictionary entry ${second.number} is not the one`);
+  const batch = /^The proof does not verify: the batch header is not entry 5 of the log/;
+  const signed = /^The signature of test\.mesh\/log\+[0-9a-f]{8} does not verify: the signed text or the signature/;
+  const path = (hashes: readonly string[]): string[] => [bent(hashes[0] as string), ...hashes.slice(1)];
+  const cases: readonly (readonly [Partial<typeof proof>, RegExp])[] = [
+    [{ record: { ...record, row: bent(record.row) } }, row],
+    [{ record: { ...record, path: path(record.path) } }, row],
+    [{ record: { ...record, path: record.path.slice(1) } }, row],
+    [{ dictionary: [first, { ...second, bytes: bent(second.bytes) }, ...dictionary.slice(2)] }, entry],
+    [{ dictionary: [first, { ...second, path: path(second.path) }, ...dictionary.slice(2)] }, entry],
+    [{ header: header.replace('recorded 10', 'recorded 11') }, batch],
+    [
+      { proof: text.replace('\nindex 5\n', '\nindex 4\n') },
+      /^The proof does not verify: the batch header is not entry 4/,
+    ],
+    [{ proof: text.replace('test.mesh/log\n6\n', 'test.mesh/log\n7\n') }, signed],
+  ];
+  for (const [change, message] of cases) {
+    assert.notDeepEqual({ ...proof, ...change }, proof, String(message));
+    assert.throws(() => verifyRecordProof({ ...proof, ...change }, log), { message });
+  }
+});
+
+test('a refusal for another key says which signed and which was given', async () => {
+  const proofText = await proofOf(0);
+  const other = ed25519Signer('test.mesh/log', new Uint8Array(32).fill(8));
+  const [signed, given] = [signer, other].map(({ name, keyId }) => `${name}+${toHex(keyId)}`);
+  assert.throws(() => verifyRecordProof(parseRecordProof(proofText), parseVkey(other.vkey)), {
+    code: 'NOTE_NOT_VERIFIED',
+    message: `The note is signed by ${signed}, and not by the key that was given, ${given}.`,
+  });
 });
 
 test('no changed character convinces', async () => {

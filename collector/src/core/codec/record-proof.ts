@@ -112,6 +112,17 @@ const bad = (why: string): MeshtrailError =>
 const notVerified = (why: string): MeshtrailError =>
   new MeshtrailError('PROOF_NOT_VERIFIED', `The proof does not verify: ${why}.`);
 
+/** Checks one layer of a proof; who reads the refusal must know which of its hash trees does not fit. */
+function inLayer<T>(what: string, check: () => T): T {
+  try {
+    return check();
+  } catch (cause) {
+    if (!(cause instanceof MeshtrailError) || cause.code !== 'PROOF_NOT_VERIFIED') throw cause;
+    const why = cause.message.replace(/^The /, 'the ').replace(/\.$/, '');
+    throw new MeshtrailError('PROOF_NOT_VERIFIED', `The proof does not verify: ${what} (${why}).`, { cause });
+  }
+}
+
 type Json = Readonly<Record<string, unknown>>;
 
 function objectWith(value: unknown, what: string, required: readonly string[], optional: readonly string[] = []): Json {
@@ -226,12 +237,16 @@ function verifyDictionary(proof: RecordProof, header: BatchEntry): ProvenEntries
     ) {
       throw notVerified(`dictionary entry ${number} has not the form of its kind`);
     }
-    verifyInclusion(
-      leafHash(dictionaryLeafEntry(kind, salt, bytes)),
-      number - 1,
-      header.dictionaryCount,
-      pathTexts.map(fromBase64),
-      header.dictionaryRoot,
+    inLayer(
+      `dictionary entry ${number} is not the one that the batch header names; it, its salt or its path was changed`,
+      () =>
+        verifyInclusion(
+          leafHash(dictionaryLeafEntry(kind, salt, bytes)),
+          number - 1,
+          header.dictionaryCount,
+          pathTexts.map(fromBase64),
+          header.dictionaryRoot,
+        ),
     );
     entries.set(number, { kind, bytes });
   }
@@ -249,7 +264,10 @@ export function verifyRecordProof(proof: RecordProof, log: Verifier): VerifiedRe
     );
   const tlogProof = parseTlogProof(proof.proof);
   const headerBytes = utf8(proof.header);
-  const checkpoint = verifyTlogProof(tlogProof, headerBytes, log);
+  const checkpoint = inLayer(
+    `the batch header is not entry ${tlogProof.index} of the log that the checkpoint signs; the header, its index or its path was changed`,
+    () => verifyTlogProof(tlogProof, headerBytes, log),
+  );
   const header = parseEntry(headerBytes);
   if (header.kind !== 'batch') throw notVerified(`the log entry is a ${header.kind} entry, not a batch`);
   if (proof.id !== `${tlogProof.index}.${proof.record.index}`)
@@ -258,12 +276,16 @@ export function verifyRecordProof(proof: RecordProof, log: Verifier): VerifiedRe
     );
   const row = fromBase64(proof.record.row);
   if (row.length !== ROW_BYTES) throw notVerified(`the record has ${row.length} bytes, not ${ROW_BYTES}`);
-  verifyInclusion(
-    leafHash(row),
-    proof.record.index,
-    header.recordCount,
-    proof.record.path.map(fromBase64),
-    header.recordRoot,
+  inLayer(
+    `the record's row is not row ${proof.record.index} of the batch that the header names; the row, its index or its path was changed`,
+    () =>
+      verifyInclusion(
+        leafHash(row),
+        proof.record.index,
+        header.recordCount,
+        proof.record.path.map(fromBase64),
+        header.recordRoot,
+      ),
   );
   const entries = verifyDictionary(proof, header);
   const entry = (number: number): Uint8Array => {

@@ -10,6 +10,7 @@ export const ALGORITHM_ED25519 = 1;
 export const ALGORITHM_COSIGNATURE = 4;
 const SIGNATURES_MAX = 100;
 const NOTE_BYTES_MAX = 1_000_000;
+const NAMED_MAX = 4;
 
 /** One signature line: who, and what stands behind the key id. */
 export interface NoteSignature {
@@ -95,6 +96,12 @@ export function parseNote(input: string | Uint8Array): Note {
   return { text, signatures };
 }
 
+/** Keys as people compare them: name and key id; a note may carry a hundred. */
+function namesOf(keys: readonly { readonly name: string; readonly keyId: Uint8Array }[]): string {
+  const names = keys.slice(0, NAMED_MAX).map(({ name, keyId }) => `${name}+${toHex(keyId)}`);
+  return names.join(', ') + (keys.length > NAMED_MAX ? ` and ${keys.length - NAMED_MAX} more` : '');
+}
+
 /** Verifies a parsed note: unknown keys are ignored, a known key whose signature fails rejects the note, and at least one must verify. Throws NOTE_NOT_VERIFIED. */
 export function verifyNote(note: Note, verifiers: readonly Verifier[]): readonly Verifier[] {
   const verified: Verifier[] = [];
@@ -102,11 +109,17 @@ export function verifyNote(note: Note, verifiers: readonly Verifier[]): readonly
     const verifier = verifiers.find((v) => v.name === name && equalBytes(v.keyId, keyId));
     if (verifier === undefined) continue;
     if (!verifier.verify(note.text, signature))
-      throw new MeshtrailError('NOTE_NOT_VERIFIED', `The signature of ${name}+${toHex(keyId)} does not verify.`);
+      throw new MeshtrailError(
+        'NOTE_NOT_VERIFIED',
+        `The signature of ${name}+${toHex(keyId)} does not verify: the signed text or the signature was changed.`,
+      );
     verified.push(verifier);
   }
   if (verified.length === 0)
-    throw new MeshtrailError('NOTE_NOT_VERIFIED', 'The note carries no signature of a known key.');
+    throw new MeshtrailError(
+      'NOTE_NOT_VERIFIED',
+      `The note is signed by ${namesOf(note.signatures)}, and not by the key that was given, ${namesOf(verifiers)}.`,
+    );
   return verified;
 }
 
