@@ -143,7 +143,20 @@ test('show, prove and verify, with and without a file between them', async (t) =
   assert.equal((await run(['show', 'verbs.mesh/log/3.4', '-o', 'csv'])).stdout.trim().split('\r\n').length, 2);
   const proved = await run(['prove', '3.4'], { cwd: at });
   assert.deepEqual([proved.code, proved.stdout], [0, '']);
-  assert.match(proved.stderr, /^wrote 3\.4\.proof\.json; check it with: meshtrail verify/);
+  const pasted = /check it with: (npx meshtrail verify [^\n]+)\n$/.exec(proved.stderr)?.[1];
+  assert.equal(pasted, 'npx meshtrail verify 3.4.proof.json --vkey log.vkey');
+  const spaced = await run(['prove', '3.4', '--out', join(at, "an auditor's proof")]);
+  assert.match(
+    spaced.stderr,
+    /^wrote \/[^\n]+; check it with: npx meshtrail verify '\/[^\n]+\/an auditor'\\''s proof' --vkey/,
+  );
+  assert.match(
+    spaced.stderr,
+    /\nlog\.vkey is the verifier key of verbs\.mesh\/log, DIR\/keys\/log\.vkey: from somebody/,
+  );
+  const words = /npx meshtrail (.+) --vkey/.exec(spaced.stderr)?.[1] ?? '';
+  const pastes = spawn('sh', ['-c', `exec "$0" "$1" ${words} --vkey "$2"`, process.execPath, COMMAND, vkey]);
+  assert.deepEqual(await once(pastes, 'close'), [0, null], 'what is printed works when it is pasted');
   assert.equal((await run(['prove', '3.4'], { cwd: at })).code, 2, 'nothing is written over');
   assert.equal((await run(['prove', '3.4', '--out', join(at, 'no', 'where')], { cwd: at })).code, 3);
   // Offline: no API is needed or asked.
@@ -163,7 +176,7 @@ test('show, prove and verify, with and without a file between them', async (t) =
   assert.notEqual(bent, piped);
   const refuted = await run(['verify', '-', '--vkey', vkey], { ...offline, input: bent });
   assert.deepEqual([refuted.code, refuted.stdout], [1, '']);
-  assert.match(refuted.stderr, /\[PROOF_NOT_VERIFIED\]\n$/);
+  assert.match(refuted.stderr, /the record's row is not row 4 of the batch.* \[PROOF_NOT_VERIFIED\]\n$/);
 });
 
 test('a reader that leaves early costs no noise, and hides no exit code', async () => {

@@ -1,11 +1,13 @@
 // `meshtrail prove ID`: the proof of one record as a file that `verify` checks anywhere.
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseRecordProof } from '../core/codec/record-proof.ts';
 import { MeshtrailError } from '../core/error.ts';
+import { quoted } from '../demo/commands.ts';
 import { API_OPTION, textOption, type Verb } from './args.ts';
 import { apiOf, ask } from './client.ts';
-import { note, print } from './output.ts';
+import { note, print, visible } from './output.ts';
 import { pathOfRecord } from './show.ts';
 
 function writeNew(file: string, text: string): void {
@@ -44,14 +46,20 @@ export const prove: Verb = {
     const id = input.positionals[0] ?? '';
     const text = await ask(apiOf(input), `${pathOfRecord(id)}/proof`);
     // Not verified here, which is what `verify` is for, with a key from elsewhere; but nothing is kept that is no proof.
-    parseRecordProof(text);
+    const { origin } = parseRecordProof(text);
     const out = textOption(input, 'out') ?? `${id.replaceAll('/', '_')}.proof.json`;
     if (out === '-') {
       print(text);
       return 0;
     }
     writeNew(out, text);
-    note(`wrote ${out}; check it with: meshtrail verify ${out} --vkey LOG.vkey`);
+    const own = join(process.env['MESHTRAIL_DIR'] ?? '', 'keys', 'log.vkey');
+    const vkey = process.env['MESHTRAIL_DIR'] && existsSync(own) ? own : 'log.vkey';
+    note(`wrote ${visible(out)}; check it with: npx meshtrail verify ${quoted(out)} --vkey ${quoted(vkey)}`);
+    if (!existsSync(vkey))
+      note(
+        `log.vkey is the verifier key of ${visible(origin)}, DIR/keys/log.vkey: from somebody you trust, not from the proof`,
+      );
     return 0;
   },
 };
