@@ -100,7 +100,7 @@ test('every filter, order and page equals brute force, while the log grows', asy
     ['verdict == "denied"', 'desc', 5, undefined],
     ['response.code >= 500 && has(trace.id)', 'asc', 3, undefined],
     ['time >= timestamp("2026-11-24T12:00:12Z") && time < timestamp("2026-11-24T12:00:20Z")', 'desc', 9, undefined],
-    ['verdict == "nothing"', 'desc', 5, undefined],
+    ['policy == "nothing"', 'desc', 5, undefined],
   ] as const) {
     const compiled = filter === undefined ? undefined : parseFilter(filter);
     const want = s.all

@@ -76,9 +76,9 @@ test('flows in every format, notes on stderr alone', async () => {
     .split('\r\n');
   assert.equal(csv.length, 4);
   assert.match(csv[0] ?? '', /^id,time,duration,verdict,/);
-  const none = await run(['flows', '-f', 'verdict == "nothing"', '-o', 'csv']);
+  const none = await run(['flows', '-f', 'policy == "nothing"', '-o', 'csv']);
   assert.deepEqual([none.code, none.stdout.trim()], [0, csv[0]], 'the same columns, whatever is found');
-  assert.deepEqual(await run(['flows', '-f', 'verdict == "nothing"', '-o', 'ndjson']), {
+  assert.deepEqual(await run(['flows', '-f', 'policy == "nothing"', '-o', 'ndjson']), {
     code: 0,
     stdout: '',
     stderr: '0 records, as of verbs.mesh/log size 11\n',

@@ -76,7 +76,7 @@ export const ProblemSchema = Type.Object(
     detail: Type.String(),
     code: Type.String(),
     position: Type.Optional(Type.Object({ start: Type.Integer(), end: Type.Integer() })),
-    nearest: Type.Optional(Type.String({ description: 'the known name nearest to an unknown one' })),
+    nearest: Type.Optional(Type.String({ description: 'the known name or value nearest to an unknown one' })),
   },
   { description: 'RFC 9457; codes are explained in docs/errors.md' },
 );

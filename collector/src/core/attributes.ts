@@ -1,7 +1,7 @@
 // The one table of fields that a filter can name: type, unit, whether the proxy observed it or the application claimed it, and Envoy's own name.
 // The type checker, the documentation and the API share it.
 
-import type { FlowRecord } from './record.ts';
+import type { FlowRecord, PolicyResult, Reporter, Verdict } from './record.ts';
 
 export type AttributeType = 'string' | 'int' | 'bool' | 'timestamp' | 'duration' | 'map';
 /** observed: the proxy's own fact; claimed: what the application said; derived: computed from those; recorder: Meshtrail's own. */
@@ -19,6 +19,8 @@ export interface Attribute {
   readonly unit?: string;
   /** Envoy's attribute, where it has another name or only part of the meaning. */
   readonly envoy?: string;
+  /** All values that there are, where the list is closed. */
+  readonly choices?: readonly string[];
   /** The value in a record; undefined is absent. */
   readonly of: (row: FilterRow) => AttributeValue | undefined;
 }
@@ -39,6 +41,30 @@ const UNITS: Readonly<Record<string, string>> = {
   'response.total_size': 'bytes',
   'upstream.request_attempt_count': 'attempts',
 };
+
+// As objects, so that the compiler misses a value that is added elsewhere.
+const VERDICTS: Readonly<Record<Verdict, true>> = {
+  allowed: true,
+  denied: true,
+  failed: true,
+  reset: true,
+  invalid: true,
+  unrouted: true,
+  unknown: true,
+};
+const REPORTERS: Readonly<Record<Reporter, true>> = { source: true, destination: true, gateway: true, waypoint: true };
+const RESULTS: Readonly<Record<PolicyResult, true>> = { allowed: true, denied: true };
+const DIRECTIONS: Readonly<Record<NonNullable<FlowRecord['connection']['direction']>, true>> = {
+  inbound: true,
+  outbound: true,
+};
+const CHOICES: ReadonlyMap<string, readonly string[]> = new Map([
+  ['verdict', Object.keys(VERDICTS)],
+  ['reporter', Object.keys(REPORTERS)],
+  ['rbac.result', Object.keys(RESULTS)],
+  ['rbac.shadow_result', Object.keys(RESULTS)],
+  ['connection.direction', Object.keys(DIRECTIONS)],
+]);
 
 const ROWS: readonly Row[] = [
   ['id', 'string', 'recorder', 'Record id, `<leaf index>.<record index>`'],
@@ -166,6 +192,7 @@ export const ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map(
       ...{ name, type, class: kind, description, of: accessor(name) },
       ...(UNITS[name] === undefined ? {} : { unit: UNITS[name] }),
       ...(envoy === undefined ? {} : { envoy }),
+      ...(CHOICES.has(name) ? { choices: CHOICES.get(name) as readonly string[] } : {}),
     },
   ]),
 );
@@ -186,9 +213,23 @@ export function nearestAttribute(name: string): string | undefined {
   if (Object.hasOwn(ELSEWHERE, name)) return ELSEWHERE[name];
   const whole = [...ATTRIBUTES.keys()].find((known) => known.endsWith(`.${name}`));
   if (whole !== undefined) return whole;
+  return nearestWord(name, [...ATTRIBUTES.keys()]);
+}
+
+/** The value of a closed list that was probably meant: in other letters, slightly misspelt, or with the same beginning. */
+export function nearestChoice(value: string, choices: readonly string[]): string | undefined {
+  const word = value.trim().toLowerCase();
+  if (word === '') return undefined;
+  return (
+    nearestWord(word, choices) ??
+    choices.find((choice) => choice.startsWith(word) || choice.slice(0, 3) === word.slice(0, 3))
+  );
+}
+
+function nearestWord(name: string, words: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.ceil(name.length / 3)) + 1;
-  for (const known of ATTRIBUTES.keys()) {
+  for (const known of words) {
     const distance = editDistance(name, known, bestDistance);
     if (distance < bestDistance) [best, bestDistance] = [known, distance];
   }

@@ -83,17 +83,21 @@ test('absent is neither equal nor different', () => {
   assert.equal(ask('!(trace.id == "x" && verdict == "allowed")'), true);
 });
 
+function error(text: string): MeshtrailError {
+  try {
+    parseFilter(text);
+  } catch (caught) {
+    assert.ok(caught instanceof MeshtrailError, (caught as Error).stack);
+    assert.equal(caught.code, 'FILTER_INVALID');
+    return caught;
+  }
+  throw new Error(`accepted: ${text}`);
+}
+
+/** The part of a filter that its error points at. */
+const shown = (text: string): string => text.slice(error(text).position?.start, error(text).position?.end);
+
 test('errors tell the place and the nearest name', () => {
-  const error = (text: string): MeshtrailError => {
-    try {
-      parseFilter(text);
-    } catch (caught) {
-      assert.ok(caught instanceof MeshtrailError, (caught as Error).stack);
-      assert.equal(caught.code, 'FILTER_INVALID');
-      return caught;
-    }
-    throw new Error(`accepted: ${text}`);
-  };
   assert.deepEqual(
     [error('source.principle == "x"').position, error('source.principle == "x"').nearest],
     [{ start: 0, end: 16 }, 'source.principal'],
@@ -112,7 +116,6 @@ test('errors tell the place and the nearest name', () => {
   ] as const)
     assert.equal(error(`${name} == "x"`).nearest, meant, name);
   assert.match(error('verdict == denied').message, /no field "denied"; a text stands in quotes: "denied"\.$/);
-  assert.match(error('verdict = "denied"').message, /equality is written ==\.$/);
   for (const text of [
     '',
     ' ',
@@ -142,6 +145,65 @@ test('errors tell the place and the nearest name', () => {
     'time > 5',
   ])
     error(text);
+});
+
+test('what other languages write is told in the words of this one', () => {
+  const texts = /is written x\.startsWith\("a"\), x\.endsWith\("a"\) or x\.contains\("a"\) here\.$/;
+  for (const [text, slip, message] of [
+    ['verdict == "denied" and response.code == 3', 'and', /"and" is written && here\.$/],
+    ['verdict == "denied" AND true', 'AND', /"AND" is written && here\.$/],
+    ['verdict == "denied" or true', 'or', /"or" is written \|\| here\.$/],
+    ['verdict == "denied" & true', '&', /"&" is written && here\.$/],
+    ['true | false', '|', /"\|" is written \|\| here\.$/],
+    ['true && not has(policy)', 'not', /"not" is written ! here\.$/],
+    ['verdict not in ["denied"]', 'not', /"not" is written ! here\.$/],
+    ['not (verdict == "denied")', 'not (verdict == "denied")', /"not" is written ! here\.$/],
+    ['verdict = "denied"', '=', /"=" is written == here\.$/],
+    ['verdict === "denied"', '===', /"===" is written == here\.$/],
+    ['verdict <> "denied"', '<>', /"<>" is written != here\.$/],
+    ['request.path like "/pay%"', 'like', texts],
+    ['request.path =~ "/pay"', '=~', texts],
+    ["request.path LIKE '/pay'", 'LIKE', texts],
+  ] as const) {
+    assert.equal(shown(text), slip, text);
+    assert.match(error(text).message, message, text);
+  }
+  // Not a slip where the word is a text or the end of a name.
+  for (const text of ['policy == "and" x', 'verdict == "and', 'request.not has(policy)'])
+    assert.doesNotMatch(error(text).message, /is written/, text);
+  assert.match(error('response.code == "5"').message, /: an int cannot be compared with a string\.$/);
+  assert.match(error('response.code').message, /: it gives an int; /);
+  for (const text of ['', ' \n']) assert.match(error(text).message, /^The filter is empty; /);
+});
+
+test('a field with a closed list of values is compared with those alone', () => {
+  for (const { name, choices = [] } of ATTRIBUTES.values()) {
+    for (const value of choices) {
+      parseFilter(`${name} == "${value}" || "${value}" != ${name} || ${name} in ["${value}"]`).matches(row);
+      const capital = value.toUpperCase();
+      for (const text of [
+        `true || ${name} == "${capital}"`,
+        `"${capital}" != ${name}`,
+        `${name} in ["${value}", "${capital}"]`,
+      ]) {
+        assert.deepEqual([shown(text), error(text).nearest], [`"${capital}"`, value], text);
+        assert.ok(error(text).message.includes(`only ${choices.join(', ')}; did you mean "${value}"?`), text);
+      }
+    }
+  }
+  for (const [text, meant] of [
+    ['verdict == "deny"', 'denied'],
+    ['verdict == "alowed"', 'allowed'],
+    ['verdict == "nothing"', undefined],
+    ['verdict == ""', undefined],
+    ['connection.direction == "in"', 'inbound'],
+    ['rbac.result == "ALLOW"', 'allowed'],
+    ['reporter == "proxy"', undefined],
+  ] as const)
+    assert.equal(error(text).nearest, meant, text);
+  // Other tests of the field, and other fields, take any text.
+  assert.equal(ask('verdict.startsWith("den") && verdict < "e" && verdict == (true ? "denied" : "x")'), true);
+  assert.equal(ask('policy == "Denied"'), false);
 });
 
 test('hostile filters are refused quickly', () => {

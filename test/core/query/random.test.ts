@@ -9,7 +9,7 @@ import { decodeBatch } from '../../../collector/src/core/codec/batch.ts';
 import { recordOf, sourceOf } from '../../../collector/src/core/codec/record.ts';
 import { MeshtrailError } from '../../../collector/src/core/error.ts';
 import { parseFilter } from '../../../collector/src/core/query/filter.ts';
-import type { FlowRecord } from '../../../collector/src/core/record.ts';
+import type { FlowRecord, PolicyResult } from '../../../collector/src/core/record.ts';
 import { START_NS, StreamMaker } from '../../support/facts.ts';
 
 /** A filter's text, and what it should say of a record: undefined where absence decides. */
@@ -22,6 +22,7 @@ interface Facts {
   readonly code: number | undefined;
   readonly method: string | undefined;
   readonly mtls: boolean | undefined;
+  readonly result: PolicyResult | undefined;
   /** Seconds after START_NS. */
   readonly second: number;
 }
@@ -56,6 +57,15 @@ const leaf: fc.Arbitrary<Case> = fc.oneof(
   fc.uniqueArray(fc.nat(4), { maxLength: 3 }).map((list) => ({
     text: `response.code in [${list.join(', ')}]`,
     of: ({ code }: Facts) => known(code, (value) => list.includes(value)),
+  })),
+  // A closed list of values.
+  fc.tuple(fc.constantFrom('==', '!='), fc.constantFrom<PolicyResult>('allowed', 'denied')).map(([op, word]) => ({
+    text: `rbac.result ${op} "${word}"`,
+    of: ({ result }: Facts) => known(result, (value) => (value === word) === (op === '==')),
+  })),
+  fc.uniqueArray(fc.constantFrom<PolicyResult>('allowed', 'denied')).map((list) => ({
+    text: `rbac.result in [${list.map((word) => `"${word}"`).join(', ')}]`,
+    of: ({ result }: Facts) => known(result, (value) => list.includes(value)),
   })),
   fc.constantFrom<Case>(
     { text: 'connection.mtls', of: ({ mtls }) => mtls },
@@ -104,14 +114,19 @@ const facts: fc.Arbitrary<Facts> = fc.record({
   code: fc.option(fc.nat(4), { nil: undefined }),
   method: fc.option(fc.constantFrom('GET', 'POST', 'PUT'), { nil: undefined }),
   mtls: fc.option(fc.boolean(), { nil: undefined }),
+  result: fc.option(fc.constantFrom<PolicyResult>('allowed', 'denied'), { nil: undefined }),
   second: fc.nat(9),
 });
 
-function rowOf({ code, method, mtls, second }: Facts): { readonly record: FlowRecord; readonly startNs: bigint } {
+function rowOf({ code, method, mtls, result, second }: Facts): {
+  readonly record: FlowRecord;
+  readonly startNs: bigint;
+} {
   const record = {
     response: code === undefined ? {} : { code },
     request: method === undefined ? {} : { method },
     connection: mtls === undefined ? {} : { mtls },
+    rbac: result === undefined ? {} : { result },
   };
   return { record: record as unknown as FlowRecord, startNs: START_NS + BigInt(second) * 1_000_000_000n };
 }
@@ -149,6 +164,12 @@ const WORDS = [
   ':',
   '==',
   '<',
+  '=',
+  '<>',
+  'and',
+  'not',
+  'like',
+  '"Denied"',
   '-',
   'in',
   'has',

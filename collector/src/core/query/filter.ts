@@ -1,7 +1,6 @@
 // The filter language: CEL over the attributes of core/attributes.ts. Text is parsed by a library, then checked and compiled here:
 // absence must stay absence (CEL would read a missing field as an error of the data), and nothing may cost more than its limits.
 
-import { type ASTNode, Environment } from '@marcbachmann/cel-js';
 import {
   ATTRIBUTES,
   type Attribute,
@@ -10,10 +9,9 @@ import {
   type FilterRow,
   nearestAttribute,
 } from '../attributes.ts';
-import { type ErrorPosition, MeshtrailError } from '../error.ts';
 import { parseDurationNs, parseRfc3339 } from '../time.ts';
-
-export const FILTER_LIMITS = { characters: 4096, nodes: 500, depth: 50, listElements: 256 } as const;
+import { invalid, type Node, parse, placeOf } from './parse.ts';
+import { slipOf, strangeValue } from './slips.ts';
 
 /** A compiled filter. */
 export interface Filter {
@@ -44,49 +42,14 @@ interface Compiled {
   readonly bounds?: TimeBounds;
 }
 
-type Node = ASTNode & { readonly op: string; readonly args: unknown; readonly start: number; readonly end: number };
-
-function invalid(position: ErrorPosition, message: string, nearest?: string): MeshtrailError {
-  return new MeshtrailError('FILTER_INVALID', `The filter is invalid at character ${position.start + 1}: ${message}`, {
-    position,
-    nearest,
-  });
-}
-
-const placeOf = ({ start, end }: Node): ErrorPosition => ({ start, end });
-
-const environment = new Environment({
-  unlistedVariablesAreDyn: true,
-  limits: {
-    maxAstNodes: FILTER_LIMITS.nodes,
-    maxDepth: FILTER_LIMITS.depth,
-    maxListElements: FILTER_LIMITS.listElements,
-    maxMapEntries: 0,
-    maxCallArguments: 4,
-  },
-});
+const withArticle = (type: AttributeType): string => `${type === 'int' ? 'an' : 'a'} ${type}`;
 
 /** Parses, checks and compiles a filter. Throws FILTER_INVALID with the position, and the nearest field name for an unknown one. */
 export function parseFilter(text: string): Filter {
-  const whole = { start: 0, end: text.length };
-  if (text.length > FILTER_LIMITS.characters)
-    throw invalid(whole, `it has ${text.length} characters; at most ${FILTER_LIMITS.characters} are accepted.`);
-  let root: Node;
-  try {
-    root = environment.parse(text).ast as Node;
-  } catch (cause) {
-    const { range = whole, summary } = cause as { readonly range?: ErrorPosition; readonly summary?: string };
-    // One equals sign is the most common slip.
-    const hint = text[range.start] === '=' ? '; equality is written ==' : '';
-    throw new MeshtrailError(
-      'FILTER_INVALID',
-      `The filter is invalid at character ${range.start + 1}: ${summary ?? (cause as Error).message}${hint}.`,
-      { cause, position: { start: range.start, end: Math.max(range.end, range.start) } },
-    );
-  }
+  const root = parse(text);
   const compiled = compile(root);
   if (compiled.type !== 'bool')
-    throw invalid(placeOf(root), `it gives a ${compiled.type}; a filter gives true or false.`);
+    throw invalid(placeOf(root), `it gives ${withArticle(compiled.type)}; a filter gives true or false.`);
   const { evaluate } = compiled;
   return { text, matches: (row) => evaluate(row) === true, bounds: compiled.bounds ?? {} };
 }
@@ -128,7 +91,8 @@ function compile(node: Node): Compiled {
 
 function expectType(node: Node, type: AttributeType): Compiled {
   const compiled = compile(node);
-  if (compiled.type !== type) throw invalid(placeOf(node), `a ${type} is needed here, and this is a ${compiled.type}.`);
+  if (compiled.type !== type)
+    throw invalid(placeOf(node), `${withArticle(type)} is needed here, and this is ${withArticle(compiled.type)}.`);
   return compiled;
 }
 
@@ -193,10 +157,15 @@ function comparison(node: Node): Compiled {
   const [leftNode, rightNode] = node.args as [Node, Node];
   const left = compile(leftNode);
   const right = compile(rightNode);
-  if (left.type !== right.type) throw invalid(placeOf(node), `a ${left.type} cannot be compared with a ${right.type}.`);
+  if (left.type !== right.type)
+    throw invalid(placeOf(node), `${withArticle(left.type)} cannot be compared with ${withArticle(right.type)}.`);
   const isOrder = node.op !== '==' && node.op !== '!=';
   if (left.type === 'map' || (isOrder && left.type === 'bool'))
-    throw invalid(placeOf(node), `${node.op} does not apply to a ${left.type}.`);
+    throw invalid(placeOf(node), `${node.op} does not apply to ${withArticle(left.type)}.`);
+  if (!isOrder) {
+    expectChoice(left, rightNode, right);
+    expectChoice(right, leftNode, left);
+  }
   const compare = COMPARE[node.op] as (a: AttributeValue, b: AttributeValue) => boolean;
   const evaluate: Evaluate = (row) => {
     const a = left.evaluate(row);
@@ -204,6 +173,12 @@ function comparison(node: Node): Compiled {
     return a === undefined || b === undefined ? undefined : compare(a, b);
   };
   return { type: 'bool', evaluate, ...timeBounds(node.op, left, right) };
+}
+
+/** A constant that a field never has is a slip: as a filter it would match nothing, or everything, without a word. */
+function expectChoice({ attribute }: Compiled, node: Node, { constant }: Compiled): void {
+  const strange = attribute === undefined || constant === undefined ? undefined : strangeValue(attribute, constant);
+  if (strange !== undefined) throw invalid(placeOf(node), strange.message, strange.nearest);
 }
 
 const FLIP: Readonly<Record<string, string>> = { '<': '>', '<=': '>=', '>': '<', '>=': '<=', '==': '==' };
@@ -228,9 +203,10 @@ function membership(node: Node): Compiled {
     throw invalid(placeOf(listNode), 'a list is needed behind "in", such as ["denied", "failed"].');
   const values = new Set(
     (listNode.args as Node[]).map((item) => {
-      const { constant } = expectType(item, needle.type);
-      if (constant === undefined) throw invalid(placeOf(item), 'a list holds constants only.');
-      return constant;
+      const element = expectType(item, needle.type);
+      if (element.constant === undefined) throw invalid(placeOf(item), 'a list holds constants only.');
+      expectChoice(needle, item, element);
+      return element.constant;
     }),
   );
   return {
@@ -354,7 +330,8 @@ function call(node: Node): Compiled {
     throw invalid(placeOf(node), 'matches() is not supported: use startsWith(), endsWith() or contains().');
   throw invalid(
     placeOf(node),
-    `there is no function ${name}(); there are has, size, startsWith, endsWith, contains, timestamp and duration.`,
+    slipOf(name) ??
+      `there is no function ${name}(); there are has, size, startsWith, endsWith, contains, timestamp and duration.`,
   );
 }
 
