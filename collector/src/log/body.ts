@@ -1,27 +1,43 @@
-// Stored form of a wire batch (docs/formats.md section 7): rows transposed and zstd-compressed, or as received; the wire bytes come back exactly.
+// Stored form of a wire batch (docs/formats.md section 7): rows by columns and zstd-compressed, or as received; the wire bytes come back exactly.
 
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
+import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, ROW, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
 import { MeshtrailError } from '../core/error.ts';
 
 const CODEC_RAW = 0;
-const CODEC_ZSTD_TRANSPOSED = 1;
+const CODEC_ZSTD_COLUMNS = 1;
 const ZSTD_LEVEL = 1;
 const CRC_BYTES = 4;
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** Byte 0 of all rows, then byte 1 of all rows, and so on: equal columns compress, interleaved ones do not. */
+/** Ids, and where they end: they stay whole, since exchanges of one trace share them. */
+const ID_COLUMNS: readonly (readonly [from: number, to: number])[] = [
+  [ROW.requestId, ROW.traceId],
+  [ROW.traceId, ROW.spanId],
+  [ROW.spanId, ROW_BYTES],
+];
+
+/** Column after column instead of row after row: equal columns compress, interleaved ones do not. */
 function transpose(wire: Uint8Array, isBack: boolean): Uint8Array {
   const out = Uint8Array.from(wire);
   const rows = viewOf(wire).getUint32(HEADER.rowCount, true);
-  if (HEADER_BYTES + rows * ROW_BYTES + TRAILER_BYTES > wire.length)
+  const rowsEnd = HEADER_BYTES + rows * ROW_BYTES;
+  if (rowsEnd + TRAILER_BYTES > wire.length)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body names ${rows} rows, which do not fit it.`);
   let columnAt = HEADER_BYTES;
-  for (let column = 0; column < ROW_BYTES; column++) {
-    for (let row = 0, rowAt = HEADER_BYTES + column; row < rows; row++, rowAt += ROW_BYTES, columnAt++) {
+  for (let column = 0; column < ROW.requestId; column++) {
+    for (let rowAt = HEADER_BYTES + column; rowAt < rowsEnd; rowAt += ROW_BYTES, columnAt++) {
       if (isBack) out[rowAt] = wire[columnAt] as number;
       else out[columnAt] = wire[rowAt] as number;
+    }
+  }
+  for (const [from, to] of ID_COLUMNS) {
+    for (let rowAt = HEADER_BYTES; rowAt < rowsEnd; rowAt += ROW_BYTES) {
+      for (let i = from; i < to; i++, columnAt++) {
+        if (isBack) out[rowAt + i] = wire[columnAt] as number;
+        else out[columnAt] = wire[rowAt + i] as number;
+      }
     }
   }
   return out;
@@ -40,7 +56,7 @@ export function packBody(wire: Uint8Array): Uint8Array {
   const packed = zstdCompressSync(transpose(wire, false), {
     params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL },
   });
-  return packed.length < wire.length ? withCodec(CODEC_ZSTD_TRANSPOSED, packed) : withCodec(CODEC_RAW, wire);
+  return packed.length < wire.length ? withCodec(CODEC_ZSTD_COLUMNS, packed) : withCodec(CODEC_RAW, wire);
 }
 
 /** The wire bytes of a stored body. Throws STORE_CORRUPT. */
@@ -52,7 +68,7 @@ export function unpackBody(body: Uint8Array): Uint8Array {
   const codec = body[0];
   const payload = body.subarray(1, end);
   if (codec === CODEC_RAW) return payload;
-  if (codec !== CODEC_ZSTD_TRANSPOSED)
+  if (codec !== CODEC_ZSTD_COLUMNS)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body has the unknown codec ${codec}.`);
   let plain: Uint8Array;
   try {
