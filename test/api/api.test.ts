@@ -189,6 +189,21 @@ test('one record, its proof, and who is not found', async (t) => {
   assert.deepEqual([unknown.position, unknown.nearest], [{ start: 0, end: 16 }, 'source.principal']);
 });
 
+test('a record that is not there: what its entry has instead', async (t) => {
+  const s = await setup(t);
+  const wire = new StreamMaker(9).batch(1);
+  await s.add(wire);
+  await assert.rejects(s.log.append(admitted(new StreamMaker(9).batch(2))), { code: 'BATCH_CONFLICT' });
+  await s.add(new StreamMaker(8).batch(0, { isFin: true }));
+  await s.log.publishNow();
+  const detail = async (id: string): Promise<string> =>
+    ((await s.get(`/v1/flows/${id}`)).body as { detail: string }).detail;
+  assert.equal(await detail('0.1'), 'There is no record 0.1: entry 0 has 1 record, 0.0 to 0.0.');
+  assert.equal(await detail('1.0'), 'There is no record 1.0: entry 1 is no batch and has no records.');
+  assert.equal(await detail('2.0'), 'There is no record 2.0: entry 2 has no records.');
+  assert.equal(await detail('3.0'), 'There is no record 3.0: the log has 3 entries.');
+});
+
 test('cursors of others, bent ones and too large ones are refused', async (t) => {
   const s = await setup(t);
   await s.add(new StreamMaker(4).batch(9));

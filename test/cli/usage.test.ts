@@ -80,6 +80,7 @@ test('exit codes: 1 not verified, 2 usage, 3 could not check', async (t) => {
     [['verify', file('e.json', '{}'), '--vkey', join(at, 'nowhere.vkey')], 3, 'KEY_MISSING'],
     [['verify', file('f.json', '{}'), '--vkey', join(at, 'folder')], 3, 'KEY_MISSING'],
     [['verify', file('g.json', '{}'), '--vkey', other], 2, 'VKEY_MALFORMED'],
+    [['verify', file('h.json', '{}'), '--vkey', 'log+0f5dd1b9+AcpkiqYpW'], 2, 'VKEY_MALFORMED'],
     [['fsck'], 2, 'USAGE'],
     [['fsck', '--dir', join(at, 'nowhere')], 3, 'PREREQUISITE_MISSING'],
     [['keys'], 2, 'USAGE'],
@@ -99,6 +100,7 @@ test('exit codes: 1 not verified, 2 usage, 3 could not check', async (t) => {
     assert.deepEqual([got, stdout], [code, ''], `${args.join(' ')}: ${stderr}`);
     assert.match(stderr, new RegExp(`meshtrail: .* \\[${word}\\]\\n$`), args.join(' '));
     assert.doesNotMatch(stderr, / at .*:\d+:\d+/, 'no stack');
+    assert.doesNotMatch(stderr, /[^.]\.\.(?: |$)/m, 'one full stop');
   }
 });
 
@@ -130,6 +132,19 @@ test('help, versions and near misses', async () => {
     stderr,
     /^ {2}true && source\.principle == "x"\n {10}\^{16}\nmeshtrail: .*did you mean source\.principal\?/,
   );
+  const argument = await run(['flows', 'verdict == "denied"']);
+  assert.deepEqual([argument.code, argument.stdout], [2, '']);
+  assert.match(argument.stderr, /takes no arguments, and was given 1; a filter stands behind --filter or -f\. /);
+  const empty = await run(['flows', '-f', '']);
+  assert.deepEqual(
+    [empty.code, empty.stderr],
+    [2, 'meshtrail: The filter is empty; without one, every record matches. [FILTER_INVALID]\n'],
+  );
+  assert.match(
+    (await run(['flows', '-f', 'verdict in ["Denied"]'])).stderr,
+    /^ {2}verdict in \["Denied"\]\n {14}\^{8}\nmeshtrail: .*did you mean "denied"\?/,
+  );
+  assert.match((await run(['show', '3.99'])).stderr, /no record 3\.99: entry 3 has 30 records, 3\.0 to 3\.29\. /);
   assert.equal(
     (await run(['flows', '--since', '-15m', '--until', '-1s'])).code,
     0,

@@ -60,7 +60,12 @@ test('flows in every format, notes on stderr alone', async () => {
   const table = await run(['flows', '--limit', '3']);
   assert.deepEqual([table.code, table.stdout.trim().split('\n').length], [0, 4]);
   assert.match(table.stdout, /^ID +TIME \(UTC\) +VERDICT +REPORTER +SOURCE +DESTINATION/);
-  assert.match(table.stderr, /^3 records, as of verbs\.mesh\/log size 11\nmore: add --cursor \S+, or --all/);
+  assert.match(
+    table.stderr,
+    /^3 records, as of verbs\.mesh\/log size 11\nmore: --all for every page, or the next one with --cursor \S+\n$/,
+  );
+  const [cursor = ''] = /\S+$/.exec(table.stderr.trim()) ?? [];
+  assert.equal((await run(['flows', '--limit', '3', '--cursor', cursor])).code, 0, 'as it is selected in a terminal');
   for (const args of [['--json'], ['-o', 'json'], ['--output=json'], ['--json', '-o', 'json']]) {
     const { stdout } = await run(['flows', '--limit', '3', ...args]);
     const answer = JSON.parse(stdout) as { flows: FlowRecord[]; complete: boolean };

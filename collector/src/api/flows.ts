@@ -2,6 +2,7 @@
 
 import { fromUtf8, parseDecimal, toBase64 } from '../core/bytes.ts';
 import { decodeStoredBatch } from '../core/codec/batch.ts';
+import { parseEntry } from '../core/codec/entry.ts';
 import { makeRecordProof, type RecordProof } from '../core/codec/record-proof.ts';
 import { MeshtrailError } from '../core/error.ts';
 import { parseFilter } from '../core/query/filter.ts';
@@ -114,7 +115,18 @@ export async function oneFlow(log: EvidenceLog, index: FlowIndex, id: string): P
       'NOT_PUBLISHED_YET',
       `Entry ${place.index} is stored, and no published checkpoint covers it yet; ask again in a second.`,
     );
-  throw new MeshtrailError('RECORD_NOT_FOUND', `There is no record ${id}: the log has ${index.size} entries.`);
+  const why = place.index >= index.size ? `the log has ${index.size} entries` : await recordsOf(log, place.index);
+  throw new MeshtrailError('RECORD_NOT_FOUND', `There is no record ${id}: ${why}.`);
+}
+
+/** What to say of the records of an entry that there is. */
+async function recordsOf(log: EvidenceLog, index: number): Promise<string> {
+  const bytes = await log.entry(index);
+  const entry = bytes === undefined ? undefined : parseEntry(bytes);
+  if (entry?.kind !== 'batch') return `entry ${index} is no batch and has no records`;
+  const { recordCount } = entry;
+  if (recordCount === 0) return `entry ${index} has no records`;
+  return `entry ${index} has ${recordCount} record${recordCount === 1 ? '' : 's'}, ${index}.0 to ${index}.${recordCount - 1}`;
 }
 
 /** Answers `GET /v1/flows/{id}/proof`. */

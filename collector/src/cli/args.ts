@@ -22,6 +22,8 @@ export interface Verb {
   readonly positionals: string;
   readonly positionalsMin: number;
   readonly positionalsMax: number;
+  /** What to say to somebody who gives an argument too many. */
+  readonly tooMany?: string;
   readonly options: Readonly<Record<string, OptionSpec>>;
   readonly examples: readonly string[];
   /** Does the work; the number is the exit code. */
@@ -108,9 +110,10 @@ export function parseVerb(name: string, verb: Verb, args: readonly string[]): Ve
   const count = parsed.positionals.length;
   if (count < verb.positionalsMin || count > verb.positionalsMax) {
     const wants = verb.positionals === '' ? 'no arguments' : verb.positionals;
+    const hint = count > verb.positionalsMax && verb.tooMany !== undefined ? `; ${verb.tooMany}` : '';
     throw new MeshtrailError(
       'USAGE',
-      `meshtrail ${name} takes ${wants}, and was given ${count}. See \`meshtrail ${name} --help\`.`,
+      `meshtrail ${name} takes ${wants}, and was given ${count}${hint}. See \`meshtrail ${name} --help\`.`,
     );
   }
   for (const [key, spec] of Object.entries(verb.options)) {

@@ -28,7 +28,7 @@ function noteAnswer({ asOf, complete, gaps, nextCursor }: FlowsAnswer, count: nu
     `${count} record${count === 1 ? '' : 's'}, as of ${visible(asOf.origin)} size ${asOf.size}${complete ? '' : '; INCOMPLETE:'}`,
   );
   if (!complete) for (const gap of gaps) note(`  ${json(gap)}`);
-  if (nextCursor !== null) note(`more: add --cursor ${visible(nextCursor)}, or --all for every page`);
+  if (nextCursor !== null) note(`more: --all for every page, or the next one with --cursor ${visible(nextCursor)}`);
   return complete ? 0 : 1;
 }
 
@@ -77,7 +77,7 @@ async function printAll(input: VerbInput, format: Format): Promise<number> {
 /** Shows the place of an error under the filter's own text. */
 function notePlace(filter: string | undefined, error: unknown): void {
   if (filter === undefined || !(error instanceof MeshtrailError) || error.position === undefined) return;
-  if (error.code !== 'FILTER_INVALID' || visible(filter) !== filter) return;
+  if (error.code !== 'FILTER_INVALID' || filter.trim() === '' || visible(filter) !== filter) return;
   const { start, end } = error.position;
   note(`  ${filter}\n  ${' '.repeat(start)}${'^'.repeat(Math.max(1, Math.min(end, filter.length) - start))}`);
 }
@@ -87,6 +87,7 @@ export const flows: Verb = {
   positionals: '',
   positionalsMin: 0,
   positionalsMax: 0,
+  tooMany: 'a filter stands behind --filter or -f',
   options: {
     filter: {
       type: 'string',

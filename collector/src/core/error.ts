@@ -80,3 +80,8 @@ export class MeshtrailError extends Error {
     if (options.nearest !== undefined) this.nearest = options.nearest;
   }
 }
+
+/** The message of an error as a part of another message: without its full stop. */
+export function reasonOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
+}

@@ -1,7 +1,7 @@
 // Log entries as text (docs/formats.md section 3): one spelling, checked by writing what was read and comparing.
 
 import { equalBytes, fromBase64, fromHex, fromUtf8, parseDecimal, toBase64, toHex, utf8 } from '../bytes.ts';
-import { MeshtrailError } from '../error.ts';
+import { MeshtrailError, reasonOf } from '../error.ts';
 import type { Batch, Counters } from './batch.ts';
 import { dictionaryRoot, recordRoot } from './roots.ts';
 
@@ -279,7 +279,7 @@ export function parseEntry(bytes: Uint8Array): Entry {
       entry = { kind: 'heartbeat', timeMs: number(lines.fields('time', 1)[0]) };
     else throw bad(`${JSON.stringify((first ?? '').slice(0, 80))} is no kind of entry that this version knows`);
   } catch (error) {
-    if (error instanceof MeshtrailError && error.code !== 'ENTRY_MALFORMED') throw bad(error.message);
+    if (error instanceof MeshtrailError && error.code !== 'ENTRY_MALFORMED') throw bad(reasonOf(error));
     throw error;
   }
   if (!equalBytes(formatEntry(entry), bytes)) throw bad('it is not spelled the one accepted way');

@@ -1,7 +1,7 @@
 // From a filter's text to its syntax tree, by a library; what is wrong is told with its place.
 
 import { type ASTNode, Environment } from '@marcbachmann/cel-js';
-import { type ErrorPosition, MeshtrailError } from '../error.ts';
+import { type ErrorPosition, MeshtrailError, reasonOf } from '../error.ts';
 import { slipAt } from './slips.ts';
 
 export const FILTER_LIMITS = { characters: 4096, nodes: 500, depth: 50, listElements: 256 } as const;
@@ -51,6 +51,6 @@ export function parse(text: string): Node {
     const { start, end } = range ?? whole;
     const slip = summary?.startsWith('Unexpected') === true ? slipAt(text, start) : undefined;
     if (slip !== undefined) throw invalid(slip.position, slip.message);
-    throw invalid({ start, end: Math.max(start, end) }, `${summary ?? (cause as Error).message}.`);
+    throw invalid({ start, end: Math.max(start, end) }, `${reasonOf(summary ?? cause)}.`);
   }
 }

@@ -1,7 +1,7 @@
 // C2SP tlog-checkpoint (https://c2sp.org/tlog-checkpoint): origin, size and root as a signed note.
 
 import { equalBytes, fromBase64, parseDecimal, toBase64 } from '../bytes.ts';
-import { MeshtrailError } from '../error.ts';
+import { MeshtrailError, reasonOf } from '../error.ts';
 import { HASH_BYTES } from '../hash.ts';
 import { parseCosignature } from './cosignature.ts';
 import { checkSize, EMPTY_ROOT } from './merkle.ts';
@@ -48,7 +48,7 @@ export function parseCheckpoint(text: string): Checkpoint {
   try {
     root = fromBase64(rootText);
   } catch (cause) {
-    throw bad((cause as Error).message, cause);
+    throw bad(reasonOf(cause), cause);
   }
   if (root.length !== HASH_BYTES) throw bad(`its root has ${root.length} bytes, not ${HASH_BYTES}`);
   if (size === 0 && !equalBytes(root, EMPTY_ROOT))

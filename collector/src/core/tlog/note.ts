@@ -1,7 +1,7 @@
 // C2SP signed-note (https://c2sp.org/signed-note): parsing with one accepted spelling, verification, signing, and key texts.
 
 import { concatBytes, equalBytes, fromBase64, fromHex, fromUtf8, toBase64, toHex, utf8 } from '../bytes.ts';
-import { MeshtrailError } from '../error.ts';
+import { MeshtrailError, reasonOf } from '../error.ts';
 import { sha256 } from '../hash.ts';
 import { cosignatureMessage, parseCosignature } from './cosignature.ts';
 import { checkPublicKey, publicKeyOf, signerOf, verifierOf } from './ed25519.ts';
@@ -139,7 +139,7 @@ export function parseVkey(vkey: string, kind: 'log' | 'witness' = 'log'): Verifi
   try {
     key = fromBase64(vkey.slice(second + 1));
   } catch (cause) {
-    throw bad((cause as Error).message, cause);
+    throw bad(reasonOf(cause), cause);
   }
   const algorithm = key[0] ?? 0;
   if (algorithm !== (kind === 'log' ? ALGORITHM_ED25519 : ALGORITHM_COSIGNATURE))

@@ -1,7 +1,7 @@
 // C2SP tlog-proof (https://c2sp.org/tlog-proof): an inclusion proof and its checkpoint in one text.
 
 import { fromBase64, parseDecimal, toBase64 } from '../bytes.ts';
-import { MeshtrailError } from '../error.ts';
+import { MeshtrailError, reasonOf } from '../error.ts';
 import { HASH_BYTES } from '../hash.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
 import { leafHash, verifyInclusion } from './merkle.ts';
@@ -48,7 +48,7 @@ export function parseTlogProof(text: string): TlogProof {
     if (path.some((hash) => hash.length !== HASH_BYTES)) throw bad(`a hash has not ${HASH_BYTES} bytes`);
     return { ...(extra === undefined ? {} : { extra }), index, path, note: text.slice(split + 2) };
   } catch (error) {
-    if (error instanceof MeshtrailError && error.code === 'ENCODING_INVALID') throw bad(error.message, error);
+    if (error instanceof MeshtrailError && error.code === 'ENCODING_INVALID') throw bad(reasonOf(error), error);
     throw error;
   }
 }
