@@ -7,6 +7,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { FLOW_COLUMNS } from '../../collector/src/cli/flow-table.ts';
+import { table } from '../../collector/src/cli/output.ts';
 import { encodeBatch } from '../../collector/src/core/codec/encode.ts';
 import type { FlowRecord } from '../../collector/src/core/record.ts';
 import { START_NS, StreamMaker } from '../support/facts.ts';
@@ -88,6 +90,24 @@ test('flows in every format, notes on stderr alone', async () => {
     stdout: '',
     stderr: '0 records, as of verbs.mesh/log size 11\n',
   });
+});
+
+test('the table keeps apart what was observed of a destination and what was claimed', () => {
+  const shown = (destination: FlowRecord['destination'], host?: string): string | undefined => {
+    const record = { id: '1.0', time: '', source: { address: '127.0.0.1:5' }, destination, request: { host } };
+    const about = { response: {}, upstream: { cluster: 'outbound' }, verdict: 'allowed', reporter: 'source' };
+    const text = table(FLOW_COLUMNS, [{ ...record, ...about } as unknown as FlowRecord], 400);
+    const [head = '', line = ''] = text.split('\n');
+    return line.slice(head.indexOf('DESTINATION'), head.indexOf('METHOD')).trim();
+  };
+  const address = '127.0.0.1:33253';
+  assert.equal(shown({ address }, 'files.example'), '"files.example"', 'on the way out');
+  assert.equal(shown({ address }, 'inventory.backend'), '"inventory.backend"', 'no claim looks like an identity');
+  assert.equal(shown({ address }), address);
+  assert.equal(shown({}), 'outbound');
+  assert.equal(shown({ address, workload: 'orders' }, 'files.example'), 'orders');
+  assert.equal(shown({ address, principal: 'spiffe://m/x' }, 'files.example'), 'spiffe://m/x');
+  assert.equal(shown({ principal: 'p', service_account: 'a', namespace: 'n' }, 'files.example'), 'a.n');
 });
 
 test('--all walks every page, in every format the same records', async () => {

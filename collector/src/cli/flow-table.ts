@@ -4,11 +4,17 @@ import { ATTRIBUTES } from '../core/attributes.ts';
 import type { FlowRecord, Peer } from '../core/record.ts';
 import { type Column, styledVerdict } from './output.ts';
 
-/** The shortest name that still tells who it was: service account, workload, or address. */
-function nameOf(peer: Peer): string | undefined {
+/** The shortest name of an observed identity: service account, workload or principal. */
+function identityOf(peer: Peer): string | undefined {
   if (peer.service_account !== undefined)
     return peer.namespace === undefined ? peer.service_account : `${peer.service_account}.${peer.namespace}`;
-  return peer.workload ?? peer.principal ?? peer.address;
+  return peer.workload ?? peer.principal;
+}
+
+/** Whom a call was for. Without an identity, an address behind a proxy of the way out says little: what the caller said tells more, and stands in quotes, since nobody checked it. */
+function destinationOf({ destination, upstream, request }: FlowRecord): string | undefined {
+  const claimed = request.host === undefined ? undefined : `"${request.host}"`;
+  return identityOf(destination) ?? claimed ?? destination.address ?? upstream.cluster;
 }
 
 function milliseconds(duration: string | undefined): string | undefined {
@@ -22,8 +28,8 @@ export const FLOW_COLUMNS: readonly Column<FlowRecord>[] = [
   { title: 'TIME (UTC)', of: (r) => `${r.time.slice(0, 10)} ${r.time.slice(11, 23)}` },
   { title: 'VERDICT', of: (r) => r.verdict, style: styledVerdict },
   { title: 'REPORTER', of: (r) => r.reporter },
-  { title: 'SOURCE', of: (r) => nameOf(r.source), isElastic: true },
-  { title: 'DESTINATION', of: (r) => nameOf(r.destination) ?? r.upstream.cluster ?? r.request.host, isElastic: true },
+  { title: 'SOURCE', of: (r) => identityOf(r.source) ?? r.source.address, isElastic: true },
+  { title: 'DESTINATION', of: destinationOf, isElastic: true },
   { title: 'METHOD', of: (r) => r.request.method },
   { title: 'PATH', of: (r) => r.request.path, isElastic: true },
   { title: 'CODE', of: (r) => r.response.code?.toString(), alignsRight: true },
