@@ -1,10 +1,10 @@
 // The only file that chooses drivers and joins rooms: a collector over a directory, and what the command needs of a directory.
 
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { apiApp } from './api/app.ts';
 import { addressOf, type Config, OPTIONS } from './config.ts';
@@ -23,10 +23,10 @@ import { openZoneIndex } from './index/zone-index.ts';
 import { ingestApp } from './ingest/app.ts';
 import { trustNetwork } from './ingest/identity.ts';
 import type { EvidenceLog } from './log/evidence-log.ts';
-import { type Finding, type FsckReport, fsck } from './log/fsck.ts';
+import { type FsckInput, type FsckReport, fsck } from './log/fsck.ts';
 import { openLog } from './log/open-log.ts';
-import { checkLevelFiles } from './store/level-files.ts';
 import { openLevelSegments } from './store/level-segments.ts';
+import { type DatabasePlace, damagedFiles, databasesOf, LevelSnapshot } from './store/level-snapshot.ts';
 import { openLevelLock, openLevelTiles } from './store/level-tree.ts';
 import { openLevelZones } from './store/level-zones.ts';
 
@@ -326,31 +326,47 @@ export function removeFile(file: string): void {
   rmSync(file, { force: true });
 }
 
-/** Damage of the files themselves. They are then not opened: LevelDB would drop what is damaged, and with it the evidence of the damage. */
-async function damagedFiles(dir: string, lastSignedDir: string): Promise<Finding[]> {
-  const segments = join(dir, 'segments');
-  const databases = [
-    ...(existsSync(segments) ? readdirSync(segments).map((name) => join(segments, name)) : []),
-    join(dir, 'tree'),
-    lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir,
-  ].filter((path) => existsSync(path) && statSync(path).isDirectory());
-  const found: Finding[] = [];
-  for (const database of databases) {
-    for (const { path, damage } of await checkLevelFiles(database, 'all'))
-      found.push({
-        severity: 'error',
-        code: 'STORE_CORRUPT',
-        place: relative(dir, path),
-        message: `The file is damaged: ${damage}. Nothing was opened, and nothing else checked.`,
-      });
+/** Checks the databases on a snapshot of them, so that nothing in the directory changes. */
+async function fsckSnapshot(
+  dir: string,
+  databases: readonly DatabasePlace[],
+  input: Pick<FsckInput, 'verifier' | 'progress'>,
+): Promise<FsckReport> {
+  const snapshot = await LevelSnapshot.beside(dir);
+  // Who reads is not to run the check that is running, nor to look for a snapshot that is gone.
+  const said = (text: string): string =>
+    snapshot
+      .original(text)
+      .replace(/ Run `meshtrail fsck`, and restore/, ' Restore')
+      .replace(/ Run `meshtrail fsck`\./, '');
+  try {
+    for (const database of databases) if (database.name === 'tree') await snapshot.refuseOpen(database);
+    const damaged = await damagedFiles(dir, databases);
+    if (damaged.length > 0) return { findings: damaged, checked: 'files-only', entries: 0, records: 0, published: 0 };
+    for (const database of databases) await snapshot.add(database);
+    const { segments, tiles, lock } = await openStores(snapshot.directory, '', SEGMENT_ENTRIES_MIN);
+    const hasLastSigned = databases.some(({ name }) => name === 'last-signed');
+    try {
+      const report = await fsck({ ...input, segments, tiles, lock: hasLastSigned ? lock : undefined });
+      return { ...report, findings: report.findings.map((one) => ({ ...one, message: said(one.message) })) };
+    } finally {
+      await closeAll([segments, tiles, lock]);
+    }
+  } catch (error) {
+    if (!(error instanceof MeshtrailError)) throw error;
+    throw new MeshtrailError(error.code, said(error.message), { cause: error });
+  } finally {
+    snapshot.remove();
   }
-  return found;
 }
 
-/** Checks a collector's directory while no collector runs on it. Throws STORE_LOCKED, STORE_FOREIGN, KEY_MISSING, PREREQUISITE_MISSING. */
+/**
+ * Checks a collector's directory while no collector runs on it, and changes nothing in it. `lastSignedDir`: '' for the usual
+ * place, undefined for a copy that has none. Throws STORE_LOCKED, STORE_FOREIGN, KEY_MISSING, PREREQUISITE_MISSING.
+ */
 export async function fsckDirectory(
   dir: string,
-  lastSignedDir: string,
+  lastSignedDir: string | undefined,
   vkey: string | undefined,
   progress: (done: number, all: number) => void,
 ): Promise<FsckReport> {
@@ -363,23 +379,16 @@ export async function fsckDirectory(
       'STORE_FOREIGN',
       `${join(dir, 'meshtrail.json')} names the log ${JSON.stringify(origin)} (${JSON.stringify(format)}), and the key is of ${JSON.stringify(verifier.name)}.`,
     );
-  const parts = [
-    join(dir, 'segments'),
-    join(dir, 'tree'),
-    lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir,
-  ];
-  // LevelDB would make what is missing, and a check changes nothing.
-  const missing = parts.find((part) => !existsSync(part));
+  const missing = ['segments', 'tree'].map((part) => join(dir, part)).find((part) => !existsSync(part));
   if (missing !== undefined)
     throw new MeshtrailError('STORE_CORRUPT', `${missing} is missing: the directory is not whole.`);
-  const damaged = await damagedFiles(dir, lastSignedDir);
-  if (damaged.length > 0) return { findings: damaged, entries: 0, records: 0, published: 0 };
-  const stores = await openStores(dir, lastSignedDir, SEGMENT_ENTRIES_MIN);
-  try {
-    return await fsck({ ...stores, verifier, progress });
-  } finally {
-    await closeAll(Object.values(stores));
-  }
+  const lastSigned = lastSignedDir === '' ? join(dir, 'last-signed') : lastSignedDir;
+  if (lastSigned !== undefined && !existsSync(lastSigned))
+    throw new MeshtrailError(
+      'LAST_SIGNED_MISSING',
+      `${lastSigned} is missing: only the last-signed record tells an old copy from the newest. Name its place with --last-signed-dir DIR; for a backup, which has none, check the rest with --last-signed-dir none.`,
+    );
+  return await fsckSnapshot(dir, await databasesOf(dir, lastSigned), { verifier, progress });
 }
 
 function readVkey(dir: string): string {

@@ -26,6 +26,8 @@ export interface Finding {
 
 export interface FsckReport {
   readonly findings: readonly Finding[];
+  /** `without-last-signed`: nothing was compared with that record. `files-only`: files are damaged, and nothing was opened. */
+  readonly checked: 'everything' | 'without-last-signed' | 'files-only';
   readonly entries: number;
   readonly records: number;
   /** Size of the published checkpoint. */
@@ -35,7 +37,8 @@ export interface FsckReport {
 export interface FsckInput {
   readonly segments: SegmentStore;
   readonly tiles: TileStore;
-  readonly lock: LockStore;
+  /** Undefined for a copy that has no last-signed record. */
+  readonly lock: LockStore | undefined;
   readonly verifier: Verifier;
   readonly progress?: (done: number, all: number) => void;
 }
@@ -75,7 +78,13 @@ class Run {
   }
 
   report(): FsckReport {
-    return { findings: this.findings, entries: this.entries, records: this.records, published: this.publishedSize };
+    return {
+      findings: this.findings,
+      checked: this.input.lock === undefined ? 'without-last-signed' : 'everything',
+      entries: this.entries,
+      records: this.records,
+      published: this.publishedSize,
+    };
   }
 
   private find(severity: Finding['severity'], code: ErrorCode, place: string, message: string): void {
@@ -119,6 +128,7 @@ class Run {
       return openCheckpoint(note, this.input.verifier);
     });
     const lastSigned = await this.at(LAST_SIGNED, async () => {
+      if (lock === undefined) return undefined;
       const record = await lock.read();
       if (record === undefined) throw new MeshtrailError('LAST_SIGNED_MISSING', 'There is no last-signed record.');
       return record;

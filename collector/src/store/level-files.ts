@@ -189,34 +189,63 @@ export interface DamagedFile {
   readonly damage: string;
 }
 
+/** Reads which files a database consists of: undefined for a new one, or what is damaged. Throws what the file system throws. */
+async function readLive(
+  directory: string,
+  names: readonly string[],
+): Promise<{ readonly manifest: string; readonly live: LiveFiles } | DamagedFile | undefined> {
+  const damaged = (name: string, damage: string): DamagedFile => ({ path: join(directory, name), damage });
+  if (!names.includes('CURRENT')) {
+    // LevelDB starts an empty database without CURRENT, and deletes the data files that it then does not know.
+    const isMade = names.some((name) => /^\d+\.(?:ldb|sst|log)$/.test(name));
+    return isMade ? damaged('CURRENT', 'it is missing, and there are data files') : undefined;
+  }
+  const manifest = (await readFile(join(directory, 'CURRENT'), 'latin1')).trimEnd();
+  if (!/^MANIFEST-\d+$/.test(manifest) || !names.includes(manifest))
+    return damaged('CURRENT', 'it names no manifest that is there');
+  const edits = readLog(await readFile(join(directory, manifest)));
+  const live: LiveFiles = { tables: new Set(), logsFrom: 0, previousLog: 0 };
+  const isRead = edits.records.every((edit) => applyEdit(edit, live));
+  const damage = edits.damage ?? (isRead ? undefined : 'an edit in it cannot be read');
+  return damage === undefined ? { manifest, live } : damaged(manifest, damage);
+}
+
+const numberOf = (name: string): readonly [number: number, kind: string | undefined] => {
+  const [, number, kind] = /^(\d+)\.(ldb|sst|log)$/.exec(name) ?? [];
+  return [Number(number), kind];
+};
+
+const isLiveLog = ({ logsFrom, previousLog }: LiveFiles, number: number): boolean =>
+  number >= logsFrom || number === previousLog;
+
+/** Names of the files that a sound database consists of; none for a new one. Throws what the file system throws. */
+export async function liveFiles(directory: string): Promise<string[]> {
+  const names = await readdir(directory);
+  const found = await readLive(directory, names);
+  if (found === undefined || !('live' in found)) return [];
+  const { manifest, live } = found;
+  const isLive = (name: string): boolean => {
+    const [number, kind] = numberOf(name);
+    return kind === 'log' ? isLiveLog(live, number) : kind !== undefined && live.tables.has(number);
+  };
+  return ['CURRENT', manifest, ...names.filter(isLive)];
+}
+
 /** Checks the files of a closed database; changes nothing. `logs`: only what opening reads. Throws what the file system throws. */
 export async function checkLevelFiles(directory: string, which: 'logs' | 'all'): Promise<DamagedFile[]> {
   const names = (await readdir(directory)).sort();
+  const read = await readLive(directory, names);
+  if (read === undefined) return [];
+  if (!('live' in read)) return [read];
+  const { live } = read;
   const found: DamagedFile[] = [];
   const add = (name: string, damage: Damage): void => {
     if (damage !== undefined) found.push({ path: join(directory, name), damage });
   };
-  const isMade = names.some((name) => /^\d+\.(?:ldb|sst|log)$/.test(name));
-  if (!names.includes('CURRENT')) {
-    // LevelDB starts an empty database without CURRENT, and deletes the data files that it then does not know.
-    if (isMade) add('CURRENT', 'it is missing, and there are data files');
-    return found;
-  }
-  const manifest = (await readFile(join(directory, 'CURRENT'), 'latin1')).trimEnd();
-  if (!/^MANIFEST-\d+$/.test(manifest) || !names.includes(manifest)) {
-    add('CURRENT', 'it names no manifest that is there');
-    return found;
-  }
-  const edits = readLog(await readFile(join(directory, manifest)));
-  const live: LiveFiles = { tables: new Set(), logsFrom: 0, previousLog: 0 };
-  const isRead = edits.records.every((edit) => applyEdit(edit, live));
-  add(manifest, edits.damage ?? (isRead ? undefined : 'an edit in it cannot be read'));
-  if (found.length > 0) return found;
   for (const name of names) {
-    const [, number, kind] = /^(\d+)\.(ldb|sst|log)$/.exec(name) ?? [];
-    if (kind === 'log' && (Number(number) >= live.logsFrom || Number(number) === live.previousLog))
-      add(name, readLog(await readFile(join(directory, name))).damage);
-    else if (kind !== undefined && kind !== 'log' && live.tables.delete(Number(number)) && which === 'all')
+    const [number, kind] = numberOf(name);
+    if (kind === 'log' && isLiveLog(live, number)) add(name, readLog(await readFile(join(directory, name))).damage);
+    else if (kind !== undefined && kind !== 'log' && live.tables.delete(number) && which === 'all')
       add(name, checkTableFile(await readFile(join(directory, name))));
   }
   for (const number of live.tables) add(`${String(number).padStart(6, '0')}.ldb`, 'it is missing');
