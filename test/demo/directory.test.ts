@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startCollectorProcess } from '../../collector/src/demo/collector.ts';
 import { claimDefault, claimDirectory } from '../../collector/src/demo/directory.ts';
@@ -74,6 +75,34 @@ test('a directory that cannot be made is named with what to do', async (t) => {
   const file = join(scratch(t), 'file');
   writeFileSync(file, '');
   await assert.rejects(claimDirectory(join(file, 'demo')), { code: 'PREREQUISITE_MISSING', message: /--dir/ });
+  // Node's recursive mkdir never comes back from here.
+  if (process.platform === 'linux')
+    await assert.rejects(claimDirectory('/proc/no such/demo'), { code: 'PREREQUISITE_MISSING', message: /--dir/ });
+});
+
+test('of demos that come while another looks at the old log, one gets the directory', async (t) => {
+  const path = join(scratch(t), 'demo');
+  const first = await claimDirectory(path);
+  first.release();
+  // Looks like a log, so that asking whether somebody serves it takes its time.
+  mkdirSync(first.collector);
+  writeFileSync(join(first.collector, 'meshtrail.json'), '{}');
+  const program = `
+    const { claimDirectory } = await import(${JSON.stringify(MODULE)});
+    try { await claimDirectory(${JSON.stringify(path)}); process.stdout.write('claimed'); }
+    catch (error) { process.stdout.write(error.code); }
+    process.stdin.resume();`;
+  const outcomes = await Promise.all(
+    [0, 100, 200].map(async (delayMs) => {
+      await sleep(delayMs);
+      const args = ['--input-type=module', '--eval', program];
+      const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+      t.after(() => child.kill('SIGKILL'));
+      const [outcome] = (await once(child.stdout, 'data')) as [Buffer];
+      return outcome.toString();
+    }),
+  );
+  assert.deepEqual(outcomes.toSorted(), ['USAGE', 'USAGE', 'claimed']);
 });
 
 test('two demos never share a directory; the default moves aside, and a dead owner does not count', async (t) => {

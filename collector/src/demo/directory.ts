@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { MeshtrailError } from '../core/error.ts';
+import { makeFolder } from '../folder.ts';
 import { COMMAND, cleanEnvironment } from './collector.ts';
 
 const run = promisify(execFile);
@@ -104,28 +105,34 @@ export async function claimDefault(path: string): Promise<DemoDirectory> {
   }
 }
 
+function refuseOccupied(path: string): void {
+  const occupant = occupantOf(path);
+  if (occupant !== undefined) throw new DirectoryBusy(`Another demo runs in ${path} (process ${occupant})`);
+}
+
 async function take(path: string): Promise<void> {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  makeFolder(path);
   if (readMarker(path) === undefined && readdirSync(path).length > 0)
     throw new MeshtrailError(
       'USAGE',
       `${path} holds files and was not made by a demo, so nothing was touched: name an empty directory with --dir.`,
     );
+  refuseOccupied(path);
   writeMarker(path, { format: FORMAT, pid: process.pid, started: startOf(process.pid) ?? '' });
   // Of two that came at once, the one that wrote last has it.
   await sleep(CLAIM_SETTLE_MS);
-  const occupant = occupantOf(path);
-  if (occupant !== undefined) throw new DirectoryBusy(`Another demo runs in ${path} (process ${occupant})`);
+  refuseOccupied(path);
+  // Only now, with the directory claimed: the question takes long enough for another demo to come in between.
+  if (await isServed(path)) {
+    writeMarker(path, { format: FORMAT });
+    throw new DirectoryBusy(`A collector serves ${join(path, 'collector')}`);
+  }
   for (const name of MADE) rmSync(join(path, name), { recursive: true, force: true });
   for (const name of ['run', 'proofs']) mkdirSync(join(path, name), { mode: 0o700 });
 }
 
 /** Takes a directory for one run and removes what the run before left there. Throws USAGE for one that is in use or that no demo made. */
 export async function claimDirectory(path: string): Promise<DemoDirectory> {
-  const occupant = occupantOf(path);
-  if (occupant !== undefined) throw new DirectoryBusy(`Another demo runs in ${path} (process ${occupant})`);
-  if (readMarker(path) !== undefined && (await isServed(path)))
-    throw new DirectoryBusy(`A collector serves ${join(path, 'collector')}`);
   try {
     await take(path);
   } catch (cause) {
