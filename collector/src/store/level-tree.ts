@@ -41,8 +41,13 @@ export async function openLevelTiles(path: string): Promise<TileStore> {
   try {
     const format = await guarded(path, async () => await database.get(metaKey('format')));
     const text = new TextEncoder().encode(FORMAT);
-    if (format === undefined) await guarded(path, async () => await database.put(metaKey('format'), text));
-    else if (!equalBytes(format, text))
+    if (format === undefined) {
+      // A new database has no key at all; one with keys and no format lost it.
+      const [key] = await guarded(path, async () => await database.keys({ limit: 1 }).all());
+      if (key !== undefined)
+        throw new MeshtrailError('STORE_CORRUPT', `${path} holds a tree and does not say in which format.`);
+      await guarded(path, async () => await database.put(metaKey('format'), text));
+    } else if (!equalBytes(format, text))
       throw new MeshtrailError(
         'STORE_FOREIGN',
         `${path} has another format than ${FORMAT}; this collector cannot write it.`,
