@@ -47,7 +47,7 @@ export class Workshop {
 }
 
 /** What makes a directory of stores one of a collector. */
-async function finish(directory: string): Promise<void> {
+export async function finish(directory: string): Promise<void> {
   await writeFile(
     join(directory, 'meshtrail.json'),
     JSON.stringify({ format: 'meshtrail/directory/v1', origin: signer.name }),

@@ -8,6 +8,7 @@ import { openCheckpoint } from '../core/tlog/checkpoint.ts';
 import type { Verifier } from '../core/tlog/note.ts';
 import { TILE_WIDTH } from '../core/tlog/tile.ts';
 import { unpackBody } from './body.ts';
+import { StreamCheck } from './fsck-streams.ts';
 import { type FindError, type NamedHead, TreeCheck } from './fsck-tree.ts';
 import type { LockStore, SegmentStore, TileStore, TreeHead } from './stores.ts';
 
@@ -43,16 +44,6 @@ export interface FsckInput {
   readonly progress?: (done: number, all: number) => void;
 }
 
-/** One batch in its stream's chain. */
-interface Link {
-  readonly index: number;
-  readonly firstRecord: number;
-  /** Number after its last record. */
-  readonly end: number;
-  readonly hash: Uint8Array;
-  readonly previous: Uint8Array | undefined;
-}
-
 /** Checks a whole log. Never throws for what it finds; a store that cannot be read at all becomes a finding too. */
 export async function fsck(input: FsckInput): Promise<FsckReport> {
   const run = new Run(input);
@@ -63,12 +54,14 @@ export async function fsck(input: FsckInput): Promise<FsckReport> {
 class Run {
   private readonly input: FsckInput;
   private readonly findings: Finding[] = [];
-  private readonly streams = new Map<string, Map<number, Link>>();
+  /** What is said of a body or a key that an entry names: nothing, when it turns out that the entry is the damaged one. */
+  private readonly about = new Map<Finding, number>();
+  private readonly streams = new StreamCheck();
+  /** Entries that are missing or cannot be read, as ranges in ascending order. */
+  private readonly unread: { readonly from: number; to: number }[] = [];
   private entries = 0;
   private bodies = 0;
   private records = 0;
-  /** No entry is missing: every key of the tree can be accounted for. */
-  private isWhole = true;
   private batches = 0;
   private conflicts = 0;
   private publishedSize = 0;
@@ -87,21 +80,20 @@ class Run {
     };
   }
 
-  private find(severity: Finding['severity'], code: ErrorCode, place: string, message: string): void {
-    if (this.findings.length < FINDINGS_MAX) this.findings.push({ severity, code, place, message });
+  private find(severity: Finding['severity'], code: ErrorCode, place: string, message: string, about?: number): void {
+    if (this.findings.length >= FINDINGS_MAX) return;
+    const finding = { severity, code, place, message };
+    this.findings.push(finding);
+    if (about !== undefined) this.about.set(finding, about);
   }
 
-  /** Runs a check; what it throws becomes a finding at a place. */
-  private async at<T>(place: string, work: () => Promise<T> | T): Promise<T | undefined> {
+  /** Runs a check; what it throws becomes a finding at a place, about an entry where it follows from one. */
+  private async at<T>(place: string, work: () => Promise<T> | T, about?: number): Promise<T | undefined> {
     try {
       return await work();
     } catch (error) {
-      this.find(
-        'error',
-        error instanceof MeshtrailError ? error.code : 'STORE_FAILED',
-        place,
-        (error as Error).message,
-      );
+      const code = error instanceof MeshtrailError ? error.code : 'STORE_FAILED';
+      this.find('error', code, place, (error as Error).message, about);
       return undefined;
     }
   }
@@ -115,8 +107,45 @@ class Run {
     const tree = new TreeCheck({ tiles: this.input.tiles, heads, size, find });
     await this.walk(end, size, tree);
     tree.finish();
-    this.checkChains();
-    await this.census(tree.tilesExpected, size);
+    const doubtful = new Set(tree.doubtful().filter((index) => !this.isUnread(index)));
+    const isDamaged = (index: number): boolean => this.isUnread(index) || doubtful.has(index);
+    const damaged = this.unread.reduce((sum, { from, to }) => sum + to - from, doubtful.size);
+    this.forget(isDamaged);
+    await this.streams.check({
+      isDamaged,
+      damaged,
+      indexOf: async (stream, batchNumber) =>
+        (await this.input.tiles.batch(stream, batchNumber).catch(() => undefined))?.index,
+      find,
+      gap: (place, message) => this.find('gap', 'STREAM_GAP', place, message),
+    });
+    const isShort = heads.some(({ head }) => head.size > end);
+    await this.census(tree.tilesExpected, size, damaged === 0 && !isShort);
+  }
+
+  private isUnread(index: number): boolean {
+    let [low, high] = [0, this.unread.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.unread[middle]?.to ?? 0) <= index) low = middle + 1;
+      else high = middle;
+    }
+    return (this.unread[low]?.from ?? Number.POSITIVE_INFINITY) <= index;
+  }
+
+  private addUnread(from: number, to: number): void {
+    const last = this.unread.at(-1);
+    if (last?.to === from) last.to = to;
+    else this.unread.push({ from, to });
+  }
+
+  /** Takes back what was said of bodies and keys by entries that are damaged themselves. */
+  private forget(isDamaged: (index: number) => boolean): void {
+    const kept = this.findings.filter((finding) => {
+      const entry = this.about.get(finding);
+      return entry === undefined || !isDamaged(entry);
+    });
+    this.findings.splice(0, this.findings.length, ...kept);
   }
 
   /** The heads that are stored; the one that is signed first, since it is the hardest to forge. */
@@ -167,7 +196,8 @@ class Run {
         index = await this.hole(index, end, treeSize, tree);
         continue;
       }
-      if (entry?.bytes !== undefined) {
+      if (entry === undefined) this.addUnread(index, index + 1);
+      else if (entry.bytes !== undefined) {
         this.entries++;
         await this.checkEntry(index, entry.bytes, index < treeSize);
       }
@@ -182,34 +212,39 @@ class Run {
     const to = (await this.at('segments', () => this.input.segments.following(from))) ?? end;
     const message = to === from + 1 ? 'It is missing.' : `${to - from} entries from here to ${to - 1} are missing.`;
     this.find('error', 'STORE_CORRUPT', `segment entry ${from}`, message);
-    this.isWhole = false;
+    this.addUnread(from, to);
     for (let index = from; index < Math.min(to, treeSize); index++) await tree.append(index, undefined);
     return to;
   }
 
   private async checkEntry(index: number, bytes: Uint8Array, isIntegrated: boolean): Promise<void> {
     const entry = await this.at(`segment entry ${index}`, () => parseEntry(bytes));
+    if (entry === undefined) this.addUnread(index, index + 1);
     if (entry === undefined || entry.kind === 'heartbeat') return;
     const name = `${toHex(entry.stream)} batch ${entry.batchNumber}`;
     if (entry.kind === 'batch') {
       this.bodies++;
-      await this.at(`segment body ${index} (stream ${name})`, () => this.checkBody(index, entry));
-      this.checkStream(index, entry);
+      await this.at(`segment body ${index} (stream ${name})`, () => this.checkBody(index, entry), index);
+      this.streams.add(index, entry);
       this.records += entry.recordCount;
     }
     if (!isIntegrated) return;
-    await this.at(`tree key of stream ${name}`, async () => {
-      if (entry.kind === 'batch') {
-        this.batches++;
-        const place = await this.input.tiles.batch(entry.stream, entry.batchNumber);
-        if (place === undefined || place.index !== index || !equalBytes(place.hash, entry.bodyHash))
-          throw new MeshtrailError('STORE_CORRUPT', `It does not say that the batch is entry ${index}.`);
-      } else {
-        this.conflicts++;
-        if ((await this.input.tiles.conflict(entry.stream, entry.batchNumber)) !== index)
-          throw new MeshtrailError('STORE_CORRUPT', `It does not say that the conflict is entry ${index}.`);
-      }
-    });
+    await this.at(
+      `tree key of stream ${name}`,
+      async () => {
+        if (entry.kind === 'batch') {
+          this.batches++;
+          const place = await this.input.tiles.batch(entry.stream, entry.batchNumber);
+          if (place === undefined || place.index !== index || !equalBytes(place.hash, entry.bodyHash))
+            throw new MeshtrailError('STORE_CORRUPT', `It does not say that the batch is entry ${index}.`);
+        } else {
+          this.conflicts++;
+          if ((await this.input.tiles.conflict(entry.stream, entry.batchNumber)) !== index)
+            throw new MeshtrailError('STORE_CORRUPT', `It does not say that the conflict is entry ${index}.`);
+        }
+      },
+      index,
+    );
   }
 
   /** The body must give the very header that is in the log: hash, roots, counters, clocks and all. */
@@ -221,65 +256,18 @@ class Run {
       throw new MeshtrailError('STORE_CORRUPT', `The body is not the one that entry ${index} names.`);
   }
 
-  /** Batches travel two at a time, so they can arrive in another order; the chain is checked when all are known. */
-  private checkStream(
-    index: number,
-    { stream, batchNumber, firstRecord, recordCount, bodyHash, previous }: BatchEntry,
-  ): void {
-    const name = toHex(stream);
-    const links = this.streams.get(name) ?? new Map<number, Link>();
-    this.streams.set(name, links);
-    if (links.has(batchNumber))
-      this.find(
-        'error',
-        'STORE_DIVERGED',
-        `segment entry ${index}`,
-        `Batch ${batchNumber} of stream ${name} is in the log twice.`,
-      );
-    links.set(batchNumber, { index, firstRecord, end: firstRecord + recordCount, hash: bodyHash, previous });
-  }
-
-  /** Numbers are dense and batches chained by hash; a hole is a gap of the proxy's, not damage of the store. */
-  private checkChains(): void {
-    for (const [name, links] of this.streams) {
-      let last: Link | undefined;
-      let lastNumber = -1;
-      for (const [batchNumber, link] of [...links].sort(([a], [b]) => a - b)) {
-        if (batchNumber > lastNumber + 1) {
-          const from = last?.end ?? 0;
-          this.find(
-            'gap',
-            'STREAM_GAP',
-            `stream ${name}`,
-            `Batches ${lastNumber + 1} to ${batchNumber - 1} never arrived: records ${from} to ${link.firstRecord - 1}.`,
-          );
-        } else if (
-          last !== undefined &&
-          (link.firstRecord !== last.end || link.previous === undefined || !equalBytes(link.previous, last.hash))
-        ) {
-          this.find(
-            'error',
-            'STORE_DIVERGED',
-            `segment entry ${link.index}`,
-            `Batch ${batchNumber} of stream ${name} does not continue batch ${lastNumber}: the proxy's chain is broken.`,
-          );
-        }
-        [last, lastNumber] = [link, batchNumber];
-      }
-    }
-  }
-
-  private async census(tilesExpected: number, treeSize: number): Promise<void> {
+  /** `isWhole`: no entry is damaged or lost, so every body and key can be accounted for. */
+  private async census(tilesExpected: number, treeSize: number, isWhole: boolean): Promise<void> {
     const tree = await this.at('tree', () => this.input.tiles.census());
     const segments = await this.at('segments', () => this.input.segments.census());
     const counted: [string, number | undefined, number][] = [
       ['tree hash tiles', tree?.tiles, tilesExpected],
       ['tree entry tiles', tree?.entryTiles, Math.floor(treeSize / TILE_WIDTH)],
-      ['tree stream keys', this.isWhole ? tree?.batches : undefined, this.batches],
-      ['tree conflict keys', this.isWhole ? tree?.conflicts : undefined, this.conflicts],
+      ['tree stream keys', isWhole ? tree?.batches : undefined, this.batches],
+      ['tree conflict keys', isWhole ? tree?.conflicts : undefined, this.conflicts],
       ['tree keys', tree?.others, 0],
       ['segments entries', segments?.entries, this.entries],
-      ['segments bodies', segments?.bodies, this.bodies],
+      ['segments bodies', isWhole ? segments?.bodies : undefined, this.bodies],
       ['segments keys', segments?.others, 0],
     ];
     for (const [place, stored, expected] of counted) {
