@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -66,7 +66,7 @@ test('no file of a directory is changed, sound or damaged', async () => {
         }),
     ],
     'the format of the tree is gone': [
-      true,
+      false,
       async (copy) => await edit(join(copy, 'tree'), async (db) => await db.del(metaKey('format'))),
     ],
     'a log is damaged': [
@@ -105,6 +105,20 @@ test('no file of a directory is changed, sound or damaged', async () => {
     assert.deepEqual(await state(copy), was, what);
     assert.deepEqual(await leftBeside(copy), [], what);
   }
+});
+
+test('what cannot be read is a coded refusal, and nothing is left behind', async () => {
+  const copy = await shop.copy(fresh);
+  await rm(join(copy, 'tree', 'CURRENT'));
+  await mkdir(join(copy, 'tree', 'CURRENT'));
+  const was = await state(copy);
+  await assert.rejects(
+    fsckDirectory(copy, '', signer.vkey, () => undefined),
+    (error: Error & { code?: string }) =>
+      error.code === 'STORE_FAILED' && error.message.startsWith(`${join(copy, 'tree')}: EISDIR`),
+  );
+  assert.deepEqual(await state(copy), was);
+  assert.deepEqual(await leftBeside(copy), []);
 });
 
 test('where no second names can be made, files are copied, and the check is the same', async () => {

@@ -5,7 +5,7 @@ import { access, constants, copyFile, link, mkdir, mkdtemp, readdir, stat, symli
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import type { Finding } from '../log/fsck.ts';
-import { openLevel } from './level.ts';
+import { guarded, openLevel } from './level.ts';
 import { checkLevelFiles, liveFiles } from './level-files.ts';
 
 const PROBE = 'probe';
@@ -37,7 +37,7 @@ export async function databasesOf(dir: string, lastSigned: string | undefined): 
 export async function damagedFiles(dir: string, databases: readonly DatabasePlace[]): Promise<Finding[]> {
   const found: Finding[] = [];
   for (const database of databases) {
-    for (const { path, damage } of await checkLevelFiles(database.path, 'all'))
+    for (const { path, damage } of await guarded(database.path, () => checkLevelFiles(database.path, 'all')))
       found.push({
         severity: 'error',
         code: 'STORE_CORRUPT',
@@ -71,7 +71,9 @@ export class LevelSnapshot {
   /** Makes an empty one beside a directory, where names of its files can be made, or else where temporary files go. */
   static async beside(dir: string, linkFile: LinkFile = link): Promise<LevelSnapshot> {
     const prefix = '.meshtrail-fsck-';
-    const made = await mkdtemp(join(dirname(resolve(dir)), prefix)).catch(() => mkdtemp(join(tmpdir(), prefix)));
+    const made = await mkdtemp(join(dirname(resolve(dir)), prefix)).catch(() =>
+      guarded(tmpdir(), () => mkdtemp(join(tmpdir(), prefix))),
+    );
     return new LevelSnapshot(made, linkFile);
   }
 
@@ -85,14 +87,16 @@ export class LevelSnapshot {
     await database.close();
   }
 
-  /** Takes a database whose files are sound. Throws what the file system throws. */
+  /** Takes a database whose files are sound. Throws STORE_FAILED, such as when there is no room for copies. */
   async add({ name, path }: DatabasePlace): Promise<void> {
     const to = join(this.directory, name);
     this.taken.push({ name, path });
-    await mkdir(to, { recursive: true });
-    await this.takeLock(path, to);
-    // Only what belongs to the database: LevelDB gives out again the number of a file that nobody knows, and writes over it.
-    for (const file of await liveFiles(path)) await this.take(join(path, file), join(to, file));
+    await guarded(path, async () => {
+      await mkdir(to, { recursive: true });
+      await this.takeLock(path, to);
+      // Only what belongs to the database: LevelDB gives out again the number of a file that nobody knows, and writes over it.
+      for (const file of await liveFiles(path)) await this.take(join(path, file), join(to, file));
+    });
   }
 
   private async take(from: string, to: string): Promise<void> {
