@@ -65,7 +65,8 @@ test('a refusal names the layer that was changed', async () => {
   const row = /^The proof does not verify: the record's row is not row 3 of the batch/;
   const entry = new RegExp(`^The proof does not verify: dictionary entry ${second.number} is not the one`);
   const batch = /^The proof does not verify: the batch header is not entry 5 of the log/;
-  const signed = /^The signature of test\.mesh\/log\+[0-9a-f]{8} does not verify: the signed text or the signature/;
+  const signed =
+    /^The signature of test\.mesh\/log\+[0-9a-f]{8} does not verify: the checkpoint or its signature was changed/;
   const path = (hashes: readonly string[]): string[] => [bent(hashes[0] as string), ...hashes.slice(1)];
   const cases: readonly (readonly [Partial<typeof proof>, RegExp])[] = [
     [{ record: { ...record, row: bent(record.row) } }, row],
@@ -92,7 +93,7 @@ test('a refusal for another key says which signed and which was given', async ()
   const [signed, given] = [signer, other].map(({ name, keyId }) => `${name}+${toHex(keyId)}`);
   assert.throws(() => verifyRecordProof(parseRecordProof(proofText), parseVkey(other.vkey)), {
     code: 'NOTE_NOT_VERIFIED',
-    message: `The note is signed by ${signed}, and not by the key that was given, ${given}.`,
+    message: `The checkpoint is signed by ${signed}, and not by the key that was given, ${given}.`,
   });
 });
 

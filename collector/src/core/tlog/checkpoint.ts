@@ -85,7 +85,7 @@ export function openCosignedCheckpoint(
   origin = log.name,
 ): { readonly checkpoint: Checkpoint; readonly cosignatures: readonly Cosignature[] } {
   const parsed = parseNote(note);
-  const verified = verifyNote(parsed, [log, ...witnesses]);
+  const verified = verifyNote(parsed, [log, ...witnesses], 'checkpoint');
   if (!verified.includes(log))
     throw new MeshtrailError('NOTE_NOT_VERIFIED', `The checkpoint carries no signature of its log, ${log.name}.`);
   const checkpoint = parseCheckpoint(parsed.text);

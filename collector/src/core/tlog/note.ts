@@ -102,8 +102,8 @@ function namesOf(keys: readonly { readonly name: string; readonly keyId: Uint8Ar
   return names.join(', ') + (keys.length > NAMED_MAX ? ` and ${keys.length - NAMED_MAX} more` : '');
 }
 
-/** Verifies a parsed note: unknown keys are ignored, a known key whose signature fails rejects the note, and at least one must verify. Throws NOTE_NOT_VERIFIED. */
-export function verifyNote(note: Note, verifiers: readonly Verifier[]): readonly Verifier[] {
+/** Verifies a parsed note: unknown keys are ignored, a known key whose signature fails rejects the note, and at least one must verify. `what` the note is, for messages. Throws NOTE_NOT_VERIFIED. */
+export function verifyNote(note: Note, verifiers: readonly Verifier[], what = 'note'): readonly Verifier[] {
   const verified: Verifier[] = [];
   for (const { name, keyId, signature } of note.signatures) {
     const verifier = verifiers.find((v) => v.name === name && equalBytes(v.keyId, keyId));
@@ -111,14 +111,14 @@ export function verifyNote(note: Note, verifiers: readonly Verifier[]): readonly
     if (!verifier.verify(note.text, signature))
       throw new MeshtrailError(
         'NOTE_NOT_VERIFIED',
-        `The signature of ${name}+${toHex(keyId)} does not verify: the signed text or the signature was changed.`,
+        `The signature of ${name}+${toHex(keyId)} does not verify: the ${what} or its signature was changed.`,
       );
     verified.push(verifier);
   }
   if (verified.length === 0)
     throw new MeshtrailError(
       'NOTE_NOT_VERIFIED',
-      `The note is signed by ${namesOf(note.signatures)}, and not by the key that was given, ${namesOf(verifiers)}.`,
+      `The ${what} is signed by ${namesOf(note.signatures)}, and not by the key that was given, ${namesOf(verifiers)}.`,
     );
   return verified;
 }
