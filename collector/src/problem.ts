@@ -2,7 +2,7 @@
 
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { utf8 } from './core/bytes.ts';
 import { ERROR_CODES, type ErrorCode, type ErrorPosition, MeshtrailError } from './core/error.ts';
 
@@ -52,6 +52,12 @@ export function refuse(reply: FastifyReply, error: MeshtrailError): FastifyReply
     .code(ERROR_CODES[error.code].http)
     .headers(headersOf(error))
     .send(Buffer.from(utf8(JSON.stringify(problemOf(error)))));
+}
+
+/** Refuses a request that names no host (RFC 9112, section 3.2); Node would do it without a problem document. Throws REQUEST_MALFORMED. */
+export async function requireHost({ headers, raw }: FastifyRequest): Promise<void> {
+  if (headers.host === undefined && raw.httpVersion === '1.1')
+    throw new MeshtrailError('REQUEST_MALFORMED', 'The request has no Host header.');
 }
 
 /** The error of bytes that never became a request: Node's HTTP parser gave up, or its patience ended. Undefined when the peer is just gone. */

@@ -46,7 +46,8 @@ test('what the API does not take is refused as a problem that nobody caches', as
     );
     if (status === 405) assert.equal(answer.headers.get('allow'), 'GET, HEAD');
   }
-  assert.match(await s.raw('NONSENSE\r\n\r\n'), /^HTTP\/1\.1 400 [\s\S]*REQUEST_MALFORMED/);
+  for (const text of ['NONSENSE\r\n\r\n', 'GET /v1/log HTTP/1.1\r\nconnection: close\r\n\r\n'])
+    assert.match(await s.raw(text), /^HTTP\/1\.1 400 [\s\S]*REQUEST_MALFORMED/, text);
   assert.match(
     await s.raw(`GET /v1/flows?filter=${'x'.repeat(20_000)} HTTP/1.1\r\nhost: x\r\n\r\n`),
     /^HTTP\/1\.1 431 [\s\S]*HEADERS_TOO_LARGE/,

@@ -255,13 +255,14 @@ test('what is no whole request is answered or dropped in time, and counted', asy
   const s = await setup(t, {}, IMPATIENT);
   const wire = new StreamMaker(5).batch(3);
   const startedAt = performance.now();
-  const [slowBody, slowHead, noHttp, longHead, twoLengths, badLength] = await Promise.all([
+  const [slowBody, slowHead, noHttp, longHead, twoLengths, badLength, noHost] = await Promise.all([
     s.raw(`${HEAD}content-length: ${wire.length}\r\n\r\n`, wire.subarray(0, 100)),
     s.raw('POST /v1/batches HT'),
     s.raw('\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'),
     s.raw(`${HEAD}x: ${'y'.repeat(10_000)}\r\n\r\n`),
     s.raw(`${HEAD}content-length: 5\r\ncontent-length: 6\r\n\r\nhello`),
     s.raw(`${HEAD}content-length: many\r\n\r\n`),
+    s.raw('POST /v1/batches HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n'),
   ]);
   assert.ok(performance.now() - startedAt < 5000);
   for (const [answer, status, code] of [
@@ -271,6 +272,7 @@ test('what is no whole request is answered or dropped in time, and counted', asy
     [longHead, 431, 'HEADERS_TOO_LARGE'],
     [twoLengths, 400, 'REQUEST_MALFORMED'],
     [badLength, 400, 'REQUEST_MALFORMED'],
+    [noHost, 400, 'REQUEST_MALFORMED'],
   ] as const) {
     assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `), answer);
     assert.match(answer, /content-type: application\/problem\+json/i);
@@ -278,6 +280,7 @@ test('what is no whole request is answered or dropped in time, and counted', asy
   }
   assert.deepEqual(s.refused.toSorted(), [
     'HEADERS_TOO_LARGE',
+    'REQUEST_MALFORMED',
     'REQUEST_MALFORMED',
     'REQUEST_MALFORMED',
     'REQUEST_MALFORMED',

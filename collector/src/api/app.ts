@@ -7,7 +7,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstanc
 import { MeshtrailError } from '../core/error.ts';
 import type { FlowIndex } from '../index/flow-index.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
-import { connectionError, refuse, refuseConnection } from '../problem.ts';
+import { connectionError, refuse, refuseConnection, requireHost } from '../problem.ts';
 import { flowRoutes } from './flow-routes.ts';
 import { logRoutes } from './log-routes.ts';
 import { operationRoutes } from './operation-routes.ts';
@@ -64,7 +64,7 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { maxHeaderSize: HEADER_BYTES_MAX },
+    http: { maxHeaderSize: HEADER_BYTES_MAX, requireHostHeader: false },
     forceCloseConnections: 'idle',
     // Fastify would drop what a schema does not name; a misspelt parameter must not widen a search silently.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, allErrors: false } },
@@ -99,6 +99,7 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
 }
 
 function handleErrors(app: FastifyInstance): void {
+  app.addHook('onRequest', requireHost);
   app.addHook('onRequest', async (request, reply) => {
     if (METHODS.includes(request.method)) return;
     reply.header('allow', METHODS.join(', '));

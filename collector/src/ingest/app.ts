@@ -6,7 +6,7 @@ import { decodeBatch } from '../core/codec/batch.ts';
 import { headerOf } from '../core/codec/entry.ts';
 import { ERROR_CODES, type ErrorCode, MeshtrailError } from '../core/error.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
-import { connectionError, refuse, refuseConnection } from '../problem.ts';
+import { connectionError, refuse, refuseConnection, requireHost } from '../problem.ts';
 import type { IdentityOf } from './identity.ts';
 import {
   ACK_MEDIA_TYPE,
@@ -69,6 +69,7 @@ export function ingestApp(input: IngestInput): FastifyInstance {
       maxHeaderSize: HEADER_BYTES_MAX,
       headersTimeout: patience.headersMs,
       connectionsCheckingInterval: patience.checkMs,
+      requireHostHeader: false,
     },
     routerOptions: { maxParamLength: 100 },
     forceCloseConnections: 'idle',
@@ -90,6 +91,7 @@ export function ingestApp(input: IngestInput): FastifyInstance {
     if (ERROR_CODES[coded.code].http === 500) request.log.error({ err: error }, 'a batch could not be taken');
     return refuse(reply, coded);
   });
+  app.addHook('onRequest', requireHost);
   app.setNotFoundHandler((request, reply) => {
     const isKnownPath = request.url.split('?')[0] === '/v1/batches';
     const error = isKnownPath
