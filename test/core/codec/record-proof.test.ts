@@ -117,6 +117,17 @@ test('no changed character convinces', async () => {
   );
 });
 
+test('a member that stands in the file twice is refused, whichever a reader would take', async () => {
+  const file = await proofOf(3);
+  assert.ok(parseRecordProof(file));
+  for (const [from, to] of [
+    ['{"format":', '{"format":"other","format":'],
+    ['"index":', '"index":7,"index":'],
+    ['"kind":', '"ki\\u006ed":1,"kind":'],
+  ] as const)
+    assert.throws(() => parseRecordProof(file.replace(from, to)), { code: 'PROOF_MALFORMED' });
+});
+
 test('parts of other proofs do not fit', async () => {
   const [a, b] = [parseRecordProof(await proofOf(1)), parseRecordProof(await proofOf(2))];
   const refused = (document: typeof a): void => assert.throws(() => verifyRecordProof(document, log), MeshtrailError);

@@ -170,6 +170,19 @@ function parseProofEntry(value: unknown): ProofEntry {
   };
 }
 
+/** Members of all objects in a parsed JSON value. */
+function membersOf(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  const inner = Object.values(value).reduce((sum: number, one) => sum + membersOf(one), 0);
+  return Array.isArray(value) ? inner : inner + Object.keys(value).length;
+}
+
+/** Whether a JSON text names a member twice: one reader would take the first, another the last. Each member has one colon outside of strings. */
+function hasRepeatedMember(json: string, parsed: unknown): boolean {
+  const colons = json.replaceAll(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1;
+  return colons !== membersOf(parsed);
+}
+
 /** Reads a proof file strictly: known keys only, right types, one spelling of base64. Throws PROOF_MALFORMED. */
 export function parseRecordProof(file: string): RecordProof {
   if (file.length > PROOF_BYTES_MAX) throw bad(`it is longer than ${PROOF_BYTES_MAX} bytes`);
@@ -193,7 +206,7 @@ export function parseRecordProof(file: string): RecordProof {
   const record = objectWith(whole['record'], '"record"', ['index', 'row', 'path']);
   const dictionary = whole['dictionary'];
   if (!Array.isArray(dictionary) || dictionary.length > 64) throw bad('"dictionary" is no list of at most 64 entries');
-  return {
+  const proof: RecordProof = {
     format: PROOF_FORMAT,
     id: text(whole['id'], '"id"'),
     origin: text(whole['origin'], '"origin"'),
@@ -206,6 +219,9 @@ export function parseRecordProof(file: string): RecordProof {
     header: text(whole['header'], '"header"'),
     proof: text(whole['proof'], '"proof"'),
   };
+  // Last, when nothing of unknown depth is in it any more.
+  if (hasRepeatedMember(file, parsed)) throw bad('it names a member twice');
+  return proof;
 }
 
 /** A verified record: what was shown to be true, and under which checkpoint. */
