@@ -18,6 +18,7 @@ import {
   type Verifier,
 } from './core/tlog/note.ts';
 import { apiEvents, indexFailed, ingestEvents, logEvents } from './events.ts';
+import { makeFolder } from './folder.ts';
 import type { FlowIndex, ZoneStore } from './index/flow-index.ts';
 import { openZoneIndex } from './index/zone-index.ts';
 import { ingestApp } from './ingest/app.ts';
@@ -64,7 +65,7 @@ function prepareDirectory(dir: string, origin: string): void {
     );
   const file = join(dir, 'meshtrail.json');
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeFolder(dir);
     if (!existsSync(file)) {
       if (existsSync(join(dir, 'segments')))
         throw new MeshtrailError(
