@@ -116,6 +116,9 @@ test('errors tell the place and the nearest name', () => {
   ] as const)
     assert.equal(error(`${name} == "x"`).nearest, meant, name);
   assert.match(error('verdict == denied').message, /no field "denied"; a text stands in quotes: "denied"\.$/);
+  const symbol = error('verdict == \u{1f600}');
+  assert.deepEqual(symbol.position, { start: 11, end: 13 });
+  assert.ok(symbol.message.isWellFormed(), symbol.message);
   for (const text of [
     '',
     ' ',

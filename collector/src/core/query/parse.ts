@@ -51,6 +51,10 @@ export function parse(text: string): Node {
     const { start, end } = range ?? whole;
     const slip = summary?.startsWith('Unexpected') === true ? slipAt(text, start) : undefined;
     if (slip !== undefined) throw invalid(slip.position, slip.message);
+    const symbol = String.fromCodePoint(text.codePointAt(start) ?? 0);
+    // The parser takes the first half of a character beyond U+FFFF for the whole; half a character is no text.
+    if (symbol.length > 1)
+      throw invalid({ start, end: start + symbol.length }, `${symbol} is not part of the language.`);
     throw invalid({ start, end: Math.max(start, end) }, `${reasonOf(summary ?? cause)}.`);
   }
 }
