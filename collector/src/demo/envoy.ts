@@ -46,7 +46,13 @@ export class PortClash extends Error {
 }
 
 /** Starts Envoy in a directory of its own and waits until it is live. Throws PortClash, or PREREQUISITE_MISSING with the telling line of its log. */
-export async function startEnvoy(binary: string, name: string, dir: string, bootstrap: Bootstrap): Promise<Envoy> {
+export async function startEnvoy(
+  binary: string,
+  name: string,
+  dir: string,
+  bootstrap: Bootstrap,
+  workers = 1,
+): Promise<Envoy> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const [configFile, logFile, adminFile] = ['envoy.json', 'envoy.log', 'admin.txt'].map((file) => join(dir, file)) as [
     string,
@@ -63,7 +69,7 @@ export async function startEnvoy(binary: string, name: string, dir: string, boot
       '-c',
       configFile,
       '--concurrency',
-      '1',
+      String(workers),
       '--disable-hot-restart',
       '--admin-address-path',
       adminFile,
