@@ -6,6 +6,7 @@ export const STATUS = {
   badArgument: 2,
   serializationFailure: 3,
   invalidMemoryAccess: 6,
+  casMismatch: 8,
   internalFailure: 10,
 } as const;
 

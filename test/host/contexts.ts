@@ -2,6 +2,7 @@
 
 import { BUFFER, bytesOf, lookUp, MAP, type Message, type Pairs, type Value } from './abi.ts';
 import type { Answer, OutgoingCall } from './upstreams.ts';
+import { headerProperty, isVisible, type Role, type TlsState } from './views.ts';
 
 /** What Envoy knows of one exchange or connection at its end. */
 export interface Facts {
@@ -29,6 +30,10 @@ export class Context {
   /** The context's root; a root is its own. */
   readonly root: RootContext | undefined;
   facts: Facts = NO_FACTS;
+  /** Decides what it sees of the facts. */
+  role: Role = 'root';
+  /** The connection's TLS side; undefined where a test tells of none. */
+  tls: TlsState | undefined;
   /** Header maps stand only while the exchange is logged. */
   isLogging = false;
 
@@ -55,8 +60,9 @@ export class Context {
   }
 
   property(path: readonly string[], process: Message): Value | undefined {
-    const trees = [this.facts.properties, this.root?.properties, process];
-    for (const tree of trees) {
+    const own = isVisible(this.role, this.isLogging, path) ? this.#ownProperty(path) : undefined;
+    if (own !== undefined) return own;
+    for (const tree of [this.root?.properties, process]) {
       const value = tree === undefined ? undefined : lookUp(tree, path);
       if (value !== undefined) return value;
     }
@@ -65,6 +71,17 @@ export class Context {
     return this.facts.properties === undefined
       ? undefined
       : lookUp(this.facts.properties, ['filter_state', `wasm.${first}`, ...rest]);
+  }
+
+  #ownProperty(path: readonly string[]): Value | undefined {
+    const { properties, requestHeaders, responseHeaders } = this.facts;
+    const found = properties === undefined ? undefined : lookUp(properties, path);
+    if (found !== undefined) return this.tls === undefined ? found : this.tls.read(path, found);
+    const [side, headers, ...rest] = path;
+    const pairs = side === 'request' ? requestHeaders : side === 'response' ? responseHeaders : undefined;
+    return headers === 'headers' && pairs !== undefined
+      ? lookUp({ map: headerProperty(pairs) }, ['map', ...rest])
+      : undefined;
   }
 }
 

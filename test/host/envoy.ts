@@ -1,11 +1,13 @@
-// An emulated Envoy process: plugins on listeners, one VM for each thread that shares code, streams, time, and the end.
+// An emulated Envoy process: plugins, one VM for each thread that shares code, time, and the end.
 
 import { createHash } from 'node:crypto';
 import type { Message } from './abi.ts';
-import { Context, type Facts, type Plugin, pluginKey, type RootContext } from './contexts.ts';
+import { type Facts, type Plugin, pluginKey, type RootContext } from './contexts.ts';
 import { Machine, type Process } from './machine.ts';
 import { Refused } from './module.ts';
+import { HttpStream, type StreamOptions, TcpConnection } from './streams.ts';
 import { Upstreams } from './upstreams.ts';
+import type { LoggerRole, TlsState } from './views.ts';
 import { World } from './world.ts';
 
 export interface EnvoyOptions {
@@ -46,9 +48,9 @@ export class Envoy implements Process {
     this.threads = ['main', ...Array.from({ length: workers }, (_, i) => `worker-${i}`)];
   }
 
-  #machine(name: string, code: Uint8Array): Machine {
+  #machine(name: string, { code, vmId }: Plugin): Machine {
     this.vmsCreated++;
-    return new Machine(name, code, this);
+    return new Machine(name, code, this, vmId);
   }
 
   /** Puts a plugin on a listener. Throws Refused, and nothing has changed then. */
@@ -59,24 +61,24 @@ export class Envoy implements Process {
       key: pluginKey(plugin),
       vmKey: JSON.stringify([plugin.vmId ?? '', plugin.vmConfiguration ?? '', code]),
     };
-    const vm = this.#vms.get(use.vmKey) ?? this.#newVm(plugin.code);
-    if (!vm.canaries.has(use.key)) vm.canaries.set(use.key, refusalOf(this.#machine('canary', plugin.code), plugin));
+    const vm = this.#vms.get(use.vmKey) ?? this.#newVm(plugin);
+    if (!vm.canaries.has(use.key)) vm.canaries.set(use.key, refusalOf(this.#machine('canary', plugin), plugin));
     const refusal = vm.canaries.get(use.key);
     if (refusal !== undefined) throw refusal;
     this.#vms.set(use.vmKey, vm);
     this.threads.forEach((thread, i) => {
       // A dead VM is made anew only here, when the configuration changes.
       if (vm.machines[i]?.failure !== undefined || vm.machines[i] === undefined)
-        vm.machines[i] = this.#machine(thread, plugin.code);
+        vm.machines[i] = this.#machine(thread, plugin);
       vm.machines[i].startRoot(plugin).isRetired = false;
     });
     this.#uses.add(use);
     return use;
   }
 
-  #newVm(code: Uint8Array): Vm {
-    // Envoy keeps one that only holds the code.
-    this.#machine('base', code);
+  #newVm(plugin: Plugin): Vm {
+    // Envoy keeps one that only holds the code: it has no root, so nothing ticks in it.
+    this.#machine('base', plugin);
     return { machines: [], canaries: new Map() };
   }
 
@@ -98,7 +100,9 @@ export class Envoy implements Process {
     machine.endRoot(root);
     if (machine.roots.size > 0) return;
     machine.destroy();
-    if (this.#workersFirst(vmKey).every(({ isGone }) => isGone)) this.#vms.delete(vmKey);
+    if (!this.#workersFirst(vmKey).every(({ isGone }) => isGone)) return;
+    this.#vms.delete(vmKey);
+    if (!this.#allMachines().some(({ vmId }) => vmId === machine.vmId)) this.world.sharedData.drop(machine.vmId);
   }
 
   /** Replaces the configuration: the new root starts before the old one ends. */
@@ -122,7 +126,7 @@ export class Envoy implements Process {
   }
 
   openHttp(use: Use, thread = 1): HttpStream {
-    return new HttpStream(this, use, thread);
+    return new HttpStream(this, use, { thread });
   }
 
   /** One whole HTTP exchange. */
@@ -130,8 +134,13 @@ export class Envoy implements Process {
     this.openHttp(use, thread).end(facts);
   }
 
-  openConnection(use: Use, thread = 1): TcpConnection {
-    return new TcpConnection(this, use, thread);
+  openConnection(use: Use, options: StreamOptions = {}): TcpConnection {
+    return new TcpConnection(this, use, options);
+  }
+
+  /** Logs in the role of an access logger: with the id of the root, and no context of the stream's own. */
+  accessLog(use: Use, facts: Facts, role: LoggerRole = 'http_logger', thread = 1, tls?: TlsState): void {
+    this.machine(use, thread).accessLog(this.root(use, thread), facts, role, tls);
   }
 
   #workersFirst(vmKey: string): Machine[] {
@@ -187,92 +196,5 @@ function refusalOf(canary: Machine, plugin: Plugin): Refused | undefined {
   } finally {
     // Dropped without a word to the guest.
     canary.isGone = true;
-  }
-}
-
-abstract class Stream {
-  protected readonly machine: Machine;
-  protected readonly root: RootContext;
-  protected context: Context | undefined;
-  readonly #envoy: Envoy;
-  readonly #use: Use;
-
-  constructor(envoy: Envoy, use: Use, thread: number) {
-    this.#envoy = envoy;
-    this.#use = use;
-    this.machine = envoy.machine(use, thread);
-    this.root = envoy.root(use, thread);
-    this.root.liveStreams++;
-  }
-
-  get contextId(): number | undefined {
-    return this.context?.id;
-  }
-
-  /** Makes the context, as when the first bytes reach the filter. */
-  protected create(facts: Facts): Context {
-    const context = new Context(this.machine.allocateContextId(), this.root);
-    context.facts = facts;
-    this.machine.contexts.set(context.id, context);
-    this.context = context;
-    this.machine.call('on_context_create', context, this.root.id);
-    return context;
-  }
-
-  protected log(context: Context, facts: Facts): void {
-    context.facts = facts;
-    context.isLogging = true;
-    this.machine.call('on_log', context);
-    context.isLogging = false;
-  }
-
-  protected delete(context: Context): void {
-    this.machine.call('on_delete', context);
-    this.machine.contexts.delete(context.id);
-    this.root.liveStreams--;
-    this.#envoy.settle(this.machine, this.root, this.#use.vmKey);
-  }
-}
-
-/** An HTTP stream: create, headers, log, done, delete. */
-export class HttpStream extends Stream {
-  /** The request's headers reach the filter. Streams that end before (codec errors) get their context only for the log. */
-  begin(facts: Facts = {}): this {
-    const context = this.create(facts);
-    this.machine.call('on_request_headers', context, facts.requestHeaders?.length ?? 0, 1);
-    return this;
-  }
-
-  /** The exchange is over. */
-  end(facts: Facts): void {
-    const context = this.context ?? this.create(facts);
-    if (facts.responseHeaders !== undefined)
-      this.machine.call('on_response_headers', context, facts.responseHeaders.length, 1);
-    this.log(context, facts);
-    this.machine.call('on_done', context);
-    this.delete(context);
-  }
-}
-
-/** A connection at a network filter: create, new connection, data, closes, done, log, delete. */
-export class TcpConnection extends Stream {
-  constructor(envoy: Envoy, use: Use, thread: number) {
-    super(envoy, use, thread);
-    this.machine.call('on_new_connection', this.create({}));
-  }
-
-  data(side: 'downstream' | 'upstream', bytes: number): void {
-    if (this.context !== undefined) this.machine.call(`on_${side}_data`, this.context, bytes, 0);
-  }
-
-  /** 1: closed here, 2: by the peer. */
-  close(by: 1 | 2, facts: Facts): void {
-    const { context } = this;
-    if (context === undefined) return;
-    this.machine.call('on_upstream_connection_close', context, by);
-    this.machine.call('on_downstream_connection_close', context, by);
-    this.machine.call('on_done', context);
-    this.log(context, facts);
-    this.delete(context);
   }
 }

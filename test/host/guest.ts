@@ -15,6 +15,8 @@ const DECLARATIONS = `
 @external("env", "proxy_http_call") declare function proxy_http_call(cluster: usize, clusterBytes: usize, headers: usize, headersBytes: usize, body: usize, bodyBytes: usize, trailers: usize, trailersBytes: usize, ms: i32, outToken: usize): i32;
 @external("env", "proxy_define_metric") declare function proxy_define_metric(kind: i32, at: usize, bytes: usize, out: usize): i32;
 @external("env", "proxy_increment_metric") declare function proxy_increment_metric(id: i32, by: i64): i32;
+@external("env", "proxy_get_shared_data") declare function proxy_get_shared_data(at: usize, bytes: usize, outAt: usize, outBytes: usize, outCas: usize): i32;
+@external("env", "proxy_set_shared_data") declare function proxy_set_shared_data(at: usize, bytes: usize, valueAt: usize, valueBytes: usize, cas: u32): i32;
 @external("env", "proxy_record_metric") declare function proxy_record_metric(id: i32, value: u64): i32;
 @external("env", "proxy_get_metric") declare function proxy_get_metric(id: i32, out: usize): i32;
 @external("wasi_snapshot_preview1", "random_get") declare function random_get(at: usize, bytes: usize): i32;

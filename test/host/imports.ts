@@ -78,6 +78,20 @@ const ENV: Readonly<Record<string, HostFunction>> = {
   proxy_set_effective_context: (machine, id = 0) => (machine.setEffective(id >>> 0) ? STATUS.ok : STATUS.badArgument),
   proxy_done: (machine) => (machine.finish(machine.context().root) ? STATUS.ok : STATUS.notFound),
   proxy_http_call: httpCall,
+  proxy_get_shared_data(machine, at = 0, length = 0, outAt = 0, outLength = 0, outCas = 0) {
+    const key = machine.bytes(at, length);
+    if (key === undefined) return STATUS.invalidMemoryAccess;
+    const found = machine.process.world.sharedData.get(machine.vmId, Buffer.from(key).toString('latin1'));
+    if (found === undefined) return STATUS.notFound;
+    return statusOf(machine.handOver(found.value, outAt, outLength) && machine.writeU32(outCas, found.cas));
+  },
+  proxy_set_shared_data(machine, at = 0, length = 0, valueAt = 0, valueLength = 0, cas = 0) {
+    const key = machine.bytes(at, length);
+    const value = machine.bytes(valueAt, valueLength);
+    if (key === undefined || value === undefined) return STATUS.invalidMemoryAccess;
+    const name = Buffer.from(key).toString('latin1');
+    return machine.process.world.sharedData.set(machine.vmId, name, value, cas >>> 0);
+  },
   proxy_define_metric(machine, kind = 0, at = 0, length = 0, out = 0) {
     const name = machine.bytes(at, length);
     if (name === undefined) return STATUS.invalidMemoryAccess;

@@ -68,10 +68,13 @@ test('hooks of a connection come in order: create, connection, data, closes, don
   said(envoy);
   const connection = envoy.openConnection(use);
   connection.data('downstream', 5);
-  connection.data('upstream', 9);
-  connection.close(2, {});
-  const expected = ['create 2 1', 'connection 2', 'down 2 5', 'up 2 9', 'up_close 2 2', 'down_close 2 2'];
+  connection.data('upstream', 9, true);
+  connection.close(1, {});
+  const expected = ['create 2 1', 'connection 2', 'down 2 5', 'up 2 9', 'up_close 2 0', 'down_close 2 1'];
   assert.deepEqual(said(envoy), [...expected, 'done 2', 'log 2', 'delete 2']);
+  // An upstream that did not end its stream has no close of its own.
+  envoy.openConnection(use).close(2, {});
+  assert.deepEqual(said(envoy).slice(2), ['down_close 3 2', 'done 3', 'log 3', 'delete 3']);
 });
 
 test('an access logger logs with the id of the root', async () => {

@@ -6,6 +6,7 @@ import { Context, type Facts, type Plugin, RootContext } from './contexts.ts';
 import { HOST_FUNCTIONS, hostFunctions } from './imports.ts';
 import { Crashed, GuestModule, Refused } from './module.ts';
 import type { Answer, OutgoingCall, Upstreams } from './upstreams.ts';
+import type { LoggerRole, TlsState } from './views.ts';
 import type { MetricTable, World } from './world.ts';
 
 /** What a VM shares with the other VMs of its process. */
@@ -38,6 +39,8 @@ const nothing: Hook = () => undefined;
 
 export class Machine {
   readonly name: string;
+  /** VMs of one process with the same id share their shared data. */
+  readonly vmId: string;
   readonly process: Process;
   readonly metrics: MetricTable;
   readonly roots = new Map<string, RootContext>();
@@ -69,8 +72,9 @@ export class Machine {
   #afterCall: (() => void)[] = [];
 
   /** Instantiates and initialises. Throws Refused, or Crashed where Envoy would die. */
-  constructor(name: string, code: Uint8Array, process: Process) {
+  constructor(name: string, code: Uint8Array, process: Process, vmId = '') {
     this.name = name;
+    this.vmId = vmId;
     this.process = process;
     this.metrics = process.world.metrics.table();
     const guest = new GuestModule(code, HOST_FUNCTIONS);
@@ -306,11 +310,15 @@ export class Machine {
   }
 
   /** Logs with the root's own id, as an access logger does. */
-  accessLog(root: RootContext, facts: Facts): void {
+  accessLog(root: RootContext, facts: Facts, role: LoggerRole = 'http_logger', tls?: TlsState): void {
     root.facts = facts;
+    root.role = role;
+    root.tls = tls;
     root.isLogging = true;
     this.call('on_log', root);
     root.isLogging = false;
+    root.tls = undefined;
+    root.role = 'root';
     root.facts = {};
   }
 }

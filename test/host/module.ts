@@ -22,7 +22,7 @@ export class Crashed extends Error {
 
 /** Host functions that Envoy has and the emulator has not, so that the refusal can say which of the two it is. */
 const NOT_EMULATED =
-  /^env\.(?:proxy_(?:set_property|send_local_response|clear_route_cache|(?:get|set)_shared_data|(?:register|resolve|enqueue|dequeue)_shared_queue|(?:add|replace|remove)_header_map_value|set_header_map_pairs|get_header_map_size|get_buffer_status|set_buffer_bytes|grpc_\w+|call_foreign_function|continue_stream|close_stream|get_status)|envoy_resolve_dns)$|^wasi_snapshot_preview1\./;
+  /^env\.(?:proxy_(?:set_property|send_local_response|clear_route_cache|(?:register|resolve|enqueue|dequeue)_shared_queue|(?:add|replace|remove)_header_map_value|set_header_map_pairs|get_header_map_size|get_buffer_status|set_buffer_bytes|grpc_\w+|call_foreign_function|continue_stream|close_stream|get_status)|envoy_resolve_dns)$|^wasi_snapshot_preview1\./;
 const ABI = /^proxy_abi_version_0_(?:1_0|2_0|2_1)$/;
 
 export class GuestModule {

@@ -1,7 +1,8 @@
-// What all VMs of one emulated Envoy share: clocks, randomness, logs, metrics. All of it follows from the seed.
+// What all VMs of one emulated Envoy share: clocks, randomness, logs, metrics, shared data. All of it follows from the seed.
 
 import { random } from '../support/facts.ts';
 import { type LogLevel, METRIC_KINDS, STATUS } from './abi.ts';
+import { SharedData } from './shared-data.ts';
 
 const WALL_START_NS = 1_795_521_600_000_000_000n;
 const MONOTONIC_START_NS = 91_000_000_000n;
@@ -16,6 +17,7 @@ export interface LogLine {
 export class World {
   readonly logs: LogLine[] = [];
   readonly metrics = new Metrics();
+  readonly sharedData = new SharedData();
   /** Ms since the process began. */
   nowMs = 0;
   /** How far the wall clock was set forward, or back. */
