@@ -8,6 +8,7 @@ import { run } from './programs.js';
 import { digestOf } from './stamps.js';
 
 const TARGETS = ['release', 'debug'];
+const TRANSFORM = 'tools/static-texts.js';
 
 /**
  * @param {string} root
@@ -18,7 +19,7 @@ export function filterStep(root) {
   const module = join(build, 'filter.wasm');
   return {
     stampFile: join(root, '.tools', 'filter.stamp'),
-    digest: () => digestOf(root, ['filter/assembly', 'asconfig.json', 'package-lock.json'], ['filter 1']),
+    digest: () => digestOf(root, ['filter/assembly', 'asconfig.json', TRANSFORM, 'package-lock.json'], ['filter 2']),
     results: [module, `${module}.sha256`, join(build, 'filter.debug.wasm')],
     work: async (surroundings) => {
       mkdirSync(build, { recursive: true });
@@ -27,7 +28,8 @@ export function filterStep(root) {
         await run(surroundings, {
           title: `building the filter (asc, ${target})`,
           command: findNode24(),
-          args: [asc, '--config', 'asconfig.json', '--target', target],
+          // The compiler finds a transform by an absolute path only.
+          args: [asc, '--config', 'asconfig.json', '--transform', join(root, TRANSFORM), '--target', target],
           remedy: 'Correct what the compiler names under filter/assembly, then run `npm run build`.',
         });
       }

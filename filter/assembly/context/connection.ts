@@ -2,7 +2,6 @@ import { readFlag, readProperty, readWord, valueAt, valueBytes, word } from '../
 import { OK } from '../abi/status';
 import { batchEpoch } from '../record/batch';
 import { isText, readHex } from '../record/bytes';
-import { entryNumber } from '../record/dictionary';
 import {
   CERTIFICATE_SHA256,
   CONNECTION_ID,
@@ -30,18 +29,8 @@ import {
   textAt,
   textBytes,
 } from '../record/facts';
-import {
-  BIT_OTHER_CUT,
-  CONNECTION_BYTES,
-  CONNECTION_CERTIFICATE_AT,
-  ENTRY_CONNECTION,
-  ENTRY_PRIVATE,
-  ENTRY_PUBLIC,
-  NUMBER_MAX,
-  OTHER,
-  REFERENCES_AT,
-} from '../record/layout';
-import { reference } from '../record/row';
+import { BIT_OTHER_CUT, NUMBER_MAX, OTHER } from '../record/layout';
+import { connectionEntry } from '../record/row';
 import { path, text } from '../record/text';
 
 const PATH_ID = path('connection.id');
@@ -69,8 +58,8 @@ const TLS13 = text('TLSv1.3');
 
 /** Direct-mapped: two connections that share a slot cost a reading more, never a wrong fact. */
 const SLOTS: usize = 256;
-const SLOT_BYTES: usize = 2736;
-const CACHE: usize = memory.data(700416, 16); // SLOTS x SLOT_BYTES
+const SLOT_BYTES: usize = 2744;
+const CACHE: usize = memory.data(702464, 16); // SLOTS x SLOT_BYTES
 const _SLOT_ID: usize = 0; // u64
 const SLOT_EPOCH: usize = 8; // u64: the batch in which SLOT_ENTRY is the number of the entry
 const SLOT_ENTRY: usize = 16; // u32
@@ -78,11 +67,9 @@ const SLOT_ENTRY: usize = 16; // u32
 const SLOT_NUMBERS: usize = 20;
 const SLOT_CERTIFICATE: usize = 32; // 32 bytes
 const SLOT_LENGTHS: usize = 64; // CONNECTION_TEXTS x u16
-const SLOT_TEXTS: usize = 80;
+const SLOT_TEXTS: usize = 88;
 /** Source, destination, SNI, failure, filter chain, subject up to 256 bytes, two principals up to 512: 2,560; and 96 to spare. */
 const SLOT_TEXT_BYTES_MAX: usize = 2656;
-
-const ENTRY: usize = memory.data(80, 8);
 
 function readText(fact: u32, from: usize): void {
   if (readProperty(from) == OK) setText(fact, valueAt, valueBytes);
@@ -164,22 +151,6 @@ function recall(slot: usize): void {
   }
 }
 
-function entryReference(): u32 {
-  memory.fill(ENTRY, 0, CONNECTION_BYTES);
-  store<u64>(ENTRY, number(CONNECTION_ID));
-  store<u8>(ENTRY, <u8>number(DIRECTION), 8);
-  store<u8>(ENTRY, <u8>number(MTLS), 9);
-  store<u8>(ENTRY, <u8>number(TLS_VERSION), 10);
-  if (number(HAS_CERTIFICATE) != 0) {
-    store<u8>(ENTRY, 1, 11);
-    memory.copy(ENTRY + CONNECTION_CERTIFICATE_AT, CERTIFICATE_SHA256, 32);
-  }
-  store<u16>(ENTRY, reference(SOURCE_ADDRESS, ENTRY_PRIVATE), REFERENCES_AT);
-  for (let i: u32 = 1; i < CONNECTION_TEXTS; i++)
-    store<u16>(ENTRY + REFERENCES_AT + 2 * <usize>i, reference(SOURCE_ADDRESS + i, ENTRY_PUBLIC));
-  return entryNumber(ENTRY_CONNECTION, ENTRY, CONNECTION_BYTES);
-}
-
 let slotInUse: usize = 0;
 let isOwnSource: bool = false;
 
@@ -213,14 +184,14 @@ export function takeConnection(): void {
 
 /** Number of the connection's entry in the batch that is filling; 0 when there is no room. */
 export function connectionReference(): u32 {
-  if (slotInUse == 0) return entryReference();
+  if (slotInUse == 0) return connectionEntry();
   if (!isOwnSource && load<u64>(slotInUse, SLOT_EPOCH) == batchEpoch()) return load<u32>(slotInUse, SLOT_ENTRY);
   recall(slotInUse);
   if (isOwnSource) {
     setCutText(SOURCE_ADDRESS, 0, 0);
     readText(SOURCE_ADDRESS, PATH_SOURCE);
   }
-  const entry = entryReference();
+  const entry = connectionEntry();
   if (!isOwnSource && entry != 0) {
     store<u64>(slotInUse, batchEpoch(), SLOT_EPOCH);
     store<u32>(slotInUse, entry, SLOT_ENTRY);

@@ -29,20 +29,7 @@ import {
   UPSTREAM_LOCAL_PRINCIPAL,
   UPSTREAM_PRINCIPAL,
 } from '../record/facts';
-import {
-  beginHeaders,
-  endHeaders,
-  NAME_AUTHORITY,
-  NAME_CONTENT_TYPE,
-  NAME_FORWARDED_FOR,
-  NAME_METHOD,
-  NAME_PATH,
-  NAME_REQUEST_ID,
-  NAME_TRACEPARENT,
-  NAME_USER_AGENT,
-  takeHeader,
-  takeHeaders,
-} from '../record/headers';
+import { beginHeaders, endHeaders, HEADER_NAMES, headerName, takeHeader, takeHeaders } from '../record/headers';
 import {
   BIT_ATTEMPTS,
   BIT_DURATION,
@@ -93,14 +80,7 @@ function takeRequestHeaders(): void {
   if (status == OK) {
     if (!takeHeaders(valueAt, valueBytes)) setBits(BIT_OTHER_CUT);
   } else if (status != NOT_FOUND) {
-    readOne(NAME_METHOD);
-    readOne(NAME_AUTHORITY);
-    readOne(NAME_PATH);
-    readOne(NAME_USER_AGENT);
-    readOne(NAME_REQUEST_ID);
-    readOne(NAME_TRACEPARENT);
-    readOne(NAME_CONTENT_TYPE);
-    readOne(NAME_FORWARDED_FOR);
+    for (let i: u32 = 0; i < HEADER_NAMES; i++) readOne(headerName(i));
     setBits(BIT_OTHER_CUT);
   }
   endHeaders();
@@ -118,7 +98,7 @@ function takeResponse(): void {
   if (readWord(PATH_FLAGS) == OK) setNumber(RESPONSE_FLAGS, word() & 0x1f_ffff_ffff_ffff);
   if (readWord(PATH_REQUEST_BYTES) == OK) setPresent(REQUEST_BYTES, word(), BIT_REQUEST_BYTES);
   if (readWord(PATH_RESPONSE_BYTES) == OK) setPresent(RESPONSE_BYTES, word(), BIT_RESPONSE_BYTES);
-  if (readHeader(MAP_RESPONSE, NAME_CONTENT_TYPE) == OK) setText(RESPONSE_CONTENT_TYPE, valueAt, valueBytes);
+  if (readHeader(MAP_RESPONSE, text('content-type')) == OK) setText(RESPONSE_CONTENT_TYPE, valueAt, valueBytes);
   setNumber(GRPC_STATUS, GRPC_ABSENT);
   // Envoy derives a gRPC status for every exchange; it means something only where gRPC was spoken.
   const isGrpc = startsWith(textAt(REQUEST_CONTENT_TYPE), textBytes(REQUEST_CONTENT_TYPE), GRPC);

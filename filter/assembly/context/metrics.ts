@@ -7,23 +7,27 @@ import { text } from '../record/text';
 import { recordsUnacknowledged } from './buffers';
 import { batchesAcknowledged } from './delivery';
 
-const METRICS: u32 = 9;
+const METRICS: u32 = 12;
 const ACKNOWLEDGED: u32 = COUNTERS;
 const WAITING: u32 = COUNTERS + 1;
-const NAMES: usize = memory.data(36, 4);
-const IDS: usize = memory.data(36, 4);
-const TOLD: usize = memory.data(72, 8);
+const IDS: usize = memory.data(48, 4);
+const TOLD: usize = memory.data(96, 8);
 
-// In the order of the counters of a batch header.
-store<u32>(NAMES, <u32>text('meshtrail_seen'));
-store<u32>(NAMES + 4, <u32>text('meshtrail_recorded'));
-store<u32>(NAMES + 8, <u32>text('meshtrail_dropped_buffers_full'));
-store<u32>(NAMES + 12, <u32>text('meshtrail_dropped_unreadable'));
-store<u32>(NAMES + 16, <u32>text('meshtrail_truncated'));
-store<u32>(NAMES + 20, <u32>text('meshtrail_send_failures'));
-store<u32>(NAMES + 24, <u32>text('meshtrail_rollbacks_seen'));
-store<u32>(NAMES + 28, <u32>text('meshtrail_batches_acknowledged'));
-store<u32>(NAMES + 32, <u32>text('meshtrail_records_waiting'));
+/** In the order of the counters of a batch header. */
+const NAMES: usize = memory.data<u32>([
+  <u32>text('meshtrail_seen'),
+  <u32>text('meshtrail_recorded'),
+  <u32>text('meshtrail_dropped_buffers_full'),
+  <u32>text('meshtrail_dropped_unreadable'),
+  <u32>text('meshtrail_truncated'),
+  <u32>text('meshtrail_send_failures'),
+  <u32>text('meshtrail_rollbacks_seen'),
+  <u32>text('meshtrail_dropped_no_random'),
+  <u32>text('meshtrail_interim'),
+  <u32>text('meshtrail_unwatched'),
+  <u32>text('meshtrail_batches_acknowledged'),
+  <u32>text('meshtrail_records_waiting'),
+]);
 
 let isDefined: bool = false;
 

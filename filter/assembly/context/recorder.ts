@@ -17,6 +17,7 @@ import {
   total,
 } from '../record/batch';
 import { role } from '../record/config';
+import { FLAG_FIN, KIND_HTTP, SENSOR_HTTP_FILTER } from '../record/layout';
 import { isPriority, writeRow } from '../record/row';
 import { verdictOf } from '../record/verdict';
 import { bufferAt, freeBuffer, freeBuffers, markSealed, NONE, unacknowledged } from './buffers';
@@ -47,11 +48,11 @@ function open(): bool {
   return true;
 }
 
-function seal(isFin: bool): void {
+function seal(flags: u16): void {
   const buffer = freeBuffer();
   // There is one: a batch is opened only while one is free, and only sealing takes one.
   if (buffer == NONE) return;
-  markSealed(buffer, sealBatch(bufferAt(buffer), isFin, wallClock(), monotonicClock()));
+  markSealed(buffer, sealBatch(bufferAt(buffer), flags, wallClock(), monotonicClock()));
 }
 
 /** Records the exchange at hand, or counts that it could not. */
@@ -68,24 +69,24 @@ export function record(): void {
     count(DROPPED_BUFFERS_FULL, 1);
     return;
   }
-  if (isFilling() && !hasRoom()) seal(false);
+  if (isFilling() && !hasRoom()) seal(0);
   if ((!isFilling() && freeBuffer() == NONE) || (!isFilling() && !open())) {
     count(DROPPED_BUFFERS_FULL, 1);
     return;
   }
-  if (!writeRow(connectionReference(), verdict)) {
+  if (!writeRow(KIND_HTTP, connectionReference(), verdict, SENSOR_HTTP_FILTER)) {
     count(DROPPED_UNREADABLE, 1);
     return;
   }
   if (isSealable()) {
-    seal(false);
+    seal(0);
     sendWaiting();
   }
 }
 
 /** What a tick does: what waits is sealed and sent. */
 export function flush(): void {
-  if (isFilling() && rowCount() > 0 && unacknowledged() < WAITING_MAX) seal(false);
+  if (isFilling() && rowCount() > 0 && unacknowledged() < WAITING_MAX) seal(0);
   sendWaiting();
 }
 
@@ -94,6 +95,6 @@ export function endStream(): void {
   if (!isRunning) return;
   isRunning = false;
   if (total(SEEN) == 0 && batchesSealed() == 0) return;
-  if (isFilling() || (freeBuffer() != NONE && open())) seal(true);
+  if (isFilling() || (freeBuffer() != NONE && open())) seal(FLAG_FIN);
   sendAllAtTheEnd();
 }

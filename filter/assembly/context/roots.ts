@@ -5,6 +5,7 @@ import { readBuffer, readProperty, valueAt, valueBytes } from '../abi/read';
 import { BUFFER_CONFIGURATION, OK } from '../abi/status';
 import { MESH_CLUSTER, NODE_CLUSTER, NODE_ID, setNodeText } from '../record/batch';
 import {
+  acceptConfig,
   flushIntervalMs,
   headerCount,
   headerNames,
@@ -63,6 +64,7 @@ export function configure(root: u32, bytes: u32): bool {
   const place = placeOf(root) != 0 ? placeOf(root) : placeOf(0);
   if (place == 0) return refuse(TOO_MANY);
   if (!ensureStream()) return refuse(NO_RANDOM);
+  acceptConfig();
   store<u32>(place, root);
   allowHeaders(headerNames(), headerCount);
   prepareDelivery();

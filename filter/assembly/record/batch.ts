@@ -18,7 +18,6 @@ import {
   ENTRIES_RESERVE,
   ENTRY_PUBLIC,
   FILTER_VERSION,
-  FLAG_FIN,
   FLAG_ROLLBACK_SEEN,
   FORMAT_VERSION,
   HASH_BYTES,
@@ -32,7 +31,9 @@ import {
   HEADER_FIRST_RECORD,
   HEADER_FLAGS,
   HEADER_HEADER_BYTES,
+  HEADER_LIFE,
   HEADER_MESH_CLUSTER,
+  HEADER_MORE_COUNTERS,
   HEADER_NODE_CLUSTER,
   HEADER_NODE_ID,
   HEADER_OPENED_MONO_NS,
@@ -47,6 +48,7 @@ import {
   HEADER_STREAM,
   HEADER_TOTAL_BYTES,
   HEADER_VERSION,
+  LIFE_BYTES,
   NUMBER_MAX,
   RECORD_BYTES_MAX,
   ROW_BYTES,
@@ -63,11 +65,17 @@ export const DROPPED_UNREADABLE: u32 = 3;
 export const TRUNCATED: u32 = 4;
 export const SEND_FAILURES: u32 = 5;
 export const ROLLBACKS_SEEN: u32 = 6;
-export const COUNTERS: u32 = 7;
+export const DROPPED_NO_RANDOM: u32 = 7;
+export const INTERIM: u32 = 8;
+export const UNWATCHED: u32 = 9;
+export const COUNTERS: u32 = 10;
+/** Of these, the ones that stand side by side at HEADER_COUNTERS. */
+const COUNTERS_FIRST: usize = 8;
 
 const ROWS: usize = memory.data(61600, 16); // ROWS_MAX x ROW_BYTES
-const HEADER: usize = memory.data(272, 16); // of the batch that is filling, as far as it is known
-const TOTALS: usize = memory.data(56, 8); // COUNTERS x u64
+const HEADER: usize = memory.data(320, 16); // of the batch that is filling, as far as it is known
+const TOTALS: usize = memory.data(80, 8); // COUNTERS x u64
+const LIFE: usize = memory.data(32, 8); // as in the header
 const STREAM: usize = memory.data(16, 8);
 const PREVIOUS: usize = memory.data(32, 8);
 const CHECKPOINT: usize = memory.data(40, 8); // size and root, as in the header
@@ -103,6 +111,24 @@ export function beginStream(identity: usize): void {
   firstRecord = 0;
   rows = 0;
   isOpen = false;
+}
+
+/** The 16 bytes that name the stream. */
+export function streamIdentity(): usize {
+  return STREAM;
+}
+
+/**
+ * Keeps what the VMs of this proxy know of each other, for the headers of the batches that are sealed from now on.
+ * `silentStream`: the 16 bytes of the stream of a VM that is silent, or 0.
+ */
+export function setLife(sinceNs: u64, aliveIntervalMs: u32, known: u32, alive: u32, silentStream: usize): void {
+  store<u64>(LIFE, sinceNs);
+  store<u32>(LIFE, aliveIntervalMs, 8);
+  store<u16>(LIFE, <u16>known, 12);
+  store<u16>(LIFE, <u16>alive, 14);
+  if (silentStream == 0) memory.fill(LIFE + 16, 0, STREAM_BYTES);
+  else memory.copy(LIFE + 16, silentStream, STREAM_BYTES);
 }
 
 /** Number of batches that were sealed. */
@@ -191,8 +217,8 @@ export function commitRow(): void {
   count(RECORDED, 1);
 }
 
-/** Seals the batch that is filling into `out` (BATCH_BYTES_MAX bytes) and returns its length. */
-export function sealBatch(out: usize, isFin: bool, wallNs: u64, monoNs: u64): usize {
+/** Seals the batch that is filling into `out` (BATCH_BYTES_MAX bytes) and returns its length. `flags`: FLAG_FIN, FLAG_ALIVE. */
+export function sealBatch(out: usize, flags: u16, wallNs: u64, monoNs: u64): usize {
   const bytes = bytesFilled();
   memory.copy(out, HEADER, HEADER_BYTES);
   store<u32>(out, <u32>bytes, HEADER_TOTAL_BYTES);
@@ -200,11 +226,13 @@ export function sealBatch(out: usize, isFin: bool, wallNs: u64, monoNs: u64): us
   store<u16>(out, <u16>dictionaryCount(), HEADER_DICTIONARY_COUNT);
   store<u32>(out, <u32>dictionaryBytes(), HEADER_DICTIONARY_BYTES);
   const rollback = total(ROLLBACKS_SEEN) > 0 ? FLAG_ROLLBACK_SEEN : 0;
-  store<u16>(out, (isFin ? FLAG_FIN : 0) | rollback, HEADER_FLAGS);
+  store<u16>(out, flags | rollback, HEADER_FLAGS);
   memory.copy(out + HEADER_STREAM, STREAM, STREAM_BYTES);
   store<u64>(out, batchNumber, HEADER_BATCH_NUMBER);
   store<u64>(out, firstRecord, HEADER_FIRST_RECORD);
-  memory.copy(out + HEADER_COUNTERS, TOTALS, 8 * <usize>COUNTERS);
+  memory.copy(out + HEADER_COUNTERS, TOTALS, 8 * COUNTERS_FIRST);
+  memory.copy(out + HEADER_MORE_COUNTERS, TOTALS + 8 * COUNTERS_FIRST, 8 * (<usize>COUNTERS - COUNTERS_FIRST));
+  memory.copy(out + HEADER_LIFE, LIFE, LIFE_BYTES);
   store<u64>(out, wallNs, HEADER_SEALED_WALL_NS);
   store<u64>(out, monoNs, HEADER_SEALED_MONO_NS);
   memory.copy(out + HEADER_PREVIOUS, PREVIOUS, HASH_BYTES);

@@ -3,40 +3,51 @@
 import { BIT_HEADERS_CUT, BIT_OTHER_CUT, BIT_PATH_CUT, BIT_USER_AGENT_CUT } from './layout';
 
 // Texts of the outcome entry, in the order of its references.
-export const METHOD: u32 = 0;
-export const AUTHORITY: u32 = 1;
-export const ROUTE: u32 = 2;
-export const UPSTREAM_CLUSTER: u32 = 3;
-export const UPSTREAM_ADDRESS: u32 = 4;
-export const UPSTREAM_PRINCIPAL: u32 = 5;
-export const UPSTREAM_LOCAL_PRINCIPAL: u32 = 6;
-export const CODE_DETAILS: u32 = 7;
-export const POLICY: u32 = 8;
-export const SHADOW_POLICY: u32 = 9;
-export const TOKEN_ISSUER: u32 = 10;
-export const REQUEST_CONTENT_TYPE: u32 = 11;
-export const RESPONSE_CONTENT_TYPE: u32 = 12;
-export const UPSTREAM_FAILURE: u32 = 13;
-export const OUTCOME_TEXTS: u32 = 14;
+export const CLAIMED_PRINCIPAL: u32 = 0;
+export const METHOD: u32 = 1;
+export const AUTHORITY: u32 = 2;
+export const ROUTE: u32 = 3;
+export const UPSTREAM_CLUSTER: u32 = 4;
+export const UPSTREAM_ADDRESS: u32 = 5;
+export const UPSTREAM_PRINCIPAL: u32 = 6;
+export const UPSTREAM_LOCAL_PRINCIPAL: u32 = 7;
+export const CODE_DETAILS: u32 = 8;
+export const POLICY: u32 = 9;
+export const SHADOW_POLICY: u32 = 10;
+export const TOKEN_ISSUER: u32 = 11;
+export const REQUEST_CONTENT_TYPE: u32 = 12;
+export const RESPONSE_CONTENT_TYPE: u32 = 13;
+export const UPSTREAM_FAILURE: u32 = 14;
+export const REQUEST_ENCODING: u32 = 15;
+export const RESPONSE_ENCODING: u32 = 16;
+export const UPSTREAM_WORKLOAD: u32 = 17;
+export const UPSTREAM_NAMESPACE: u32 = 18;
+export const OUTCOME_TEXTS: u32 = 19;
 // Texts of the connection entry, in the order of its references.
-export const SOURCE_ADDRESS: u32 = 14;
-export const DESTINATION_ADDRESS: u32 = 15;
-export const PEER_PRINCIPAL: u32 = 16;
-export const LOCAL_PRINCIPAL: u32 = 17;
-export const REQUESTED_SERVER_NAME: u32 = 18;
-export const TRANSPORT_FAILURE: u32 = 19;
-export const FILTER_CHAIN: u32 = 20;
-export const PEER_SUBJECT: u32 = 21;
-export const CONNECTION_TEXTS: u32 = 8;
+export const SOURCE_ADDRESS: u32 = 19;
+export const DESTINATION_ADDRESS: u32 = 20;
+export const PEER_PRINCIPAL: u32 = 21;
+export const LOCAL_PRINCIPAL: u32 = 22;
+export const REQUESTED_SERVER_NAME: u32 = 23;
+export const TRANSPORT_FAILURE: u32 = 24;
+export const FILTER_CHAIN: u32 = 25;
+export const PEER_SUBJECT: u32 = 26;
+export const FILTER_STATE_PRINCIPAL: u32 = 27;
+export const PEER_WORKLOAD: u32 = 28;
+export const PEER_NAMESPACE: u32 = 29;
+export const PEER_CLUSTER: u32 = 30;
+export const CONNECTION_TEXTS: u32 = 12;
+/** Of these, the ones in front of the certificate. */
+export const CONNECTION_TEXTS_FIRST: u32 = 8;
 // Texts of the row.
-export const PATH: u32 = 22;
-export const USER_AGENT: u32 = 23;
-export const SUBJECT: u32 = 24;
-export const HEADERS: u32 = 25;
-export const TRACE_TEXT: u32 = 26;
-export const REQUEST_ID: u32 = 27;
+export const PATH: u32 = 31;
+export const USER_AGENT: u32 = 32;
+export const SUBJECT: u32 = 33;
+export const HEADERS: u32 = 34;
+export const TRACE_TEXT: u32 = 35;
+export const REQUEST_ID: u32 = 36;
 /** Not recorded: it tells whether the source address can be another than the connection's. */
-export const FORWARDED_FOR: u32 = 28;
+export const FORWARDED_FOR: u32 = 37;
 
 export const START_NS: u32 = 0;
 export const DURATION_US: u32 = 1;
@@ -54,10 +65,9 @@ export const DIRECTION: u32 = 12;
 export const MTLS: u32 = 13;
 export const TLS_VERSION: u32 = 14;
 export const HAS_CERTIFICATE: u32 = 15;
-export const VERDICT: u32 = 16;
 
-const TEXTS: usize = memory.data(256, 16); // 28 x (u32 pointer, u32 length)
-const NUMBERS: usize = memory.data(144, 16); // 17 x u64
+const TEXTS: usize = memory.data(304, 16); // 38 x (u32 pointer, u32 length)
+const NUMBERS: usize = memory.data(128, 16); // 16 x u64
 export const CERTIFICATE_SHA256: usize = memory.data(32, 8);
 export const REQUEST_UUID: usize = memory.data(16, 8);
 export const TRACE: usize = memory.data(32, 8);
@@ -67,8 +77,8 @@ let bits: u32 = 0;
 let cuts: u32 = 0;
 
 export function clearFacts(): void {
-  memory.fill(TEXTS, 0, 256);
-  memory.fill(NUMBERS, 0, 144);
+  memory.fill(TEXTS, 0, 304);
+  memory.fill(NUMBERS, 0, 128);
   bits = 0;
   cuts = 0;
 }
@@ -98,8 +108,15 @@ export function textBytes(fact: u32): usize {
 /** Bytes that a text keeps (docs/formats.md 1.3). */
 export function limitOf(fact: u32): usize {
   if (fact == PATH || fact == HEADERS) return 1024;
-  const isPrincipal = fact == PEER_PRINCIPAL || fact == LOCAL_PRINCIPAL || fact - UPSTREAM_PRINCIPAL < 2;
-  return isPrincipal ? 512 : 256;
+  // Principals, as bits.
+  const principals: u64 =
+    (1 << CLAIMED_PRINCIPAL) |
+    (1 << UPSTREAM_PRINCIPAL) |
+    (1 << UPSTREAM_LOCAL_PRINCIPAL) |
+    (1 << PEER_PRINCIPAL) |
+    (1 << LOCAL_PRINCIPAL) |
+    (1 << FILTER_STATE_PRINCIPAL);
+  return ((principals >> fact) & 1) != 0 ? 512 : 256;
 }
 
 /** Sets a text; a longer one than its limit is cut and marked. The bytes must stay where they are until the row is written. */

@@ -9,6 +9,7 @@ import {
   markCut,
   PATH,
   REQUEST_CONTENT_TYPE,
+  REQUEST_ENCODING,
   REQUEST_ID,
   REQUEST_UUID,
   rowBits,
@@ -25,14 +26,36 @@ import { BIT_REQUEST_ID, BIT_REQUEST_ID_TEXT, BIT_TRACE } from './layout';
 import { isBroken, keyAt, keyBytes, nextPair, openPairs, pairValueAt, pairValueBytes } from './pairs';
 import { text } from './text';
 
-export const NAME_METHOD = text(':method');
-export const NAME_PATH = text(':path');
-export const NAME_AUTHORITY = text(':authority');
-export const NAME_USER_AGENT = text('user-agent');
-export const NAME_REQUEST_ID = text('x-request-id');
-export const NAME_TRACEPARENT = text('traceparent');
-export const NAME_CONTENT_TYPE = text('content-type');
-export const NAME_FORWARDED_FOR = text('x-forwarded-for');
+const NAME_METHOD = text(':method');
+const NAME_PATH = text(':path');
+const NAME_AUTHORITY = text(':authority');
+const NAME_USER_AGENT = text('user-agent');
+const NAME_REQUEST_ID = text('x-request-id');
+const NAME_TRACEPARENT = text('traceparent');
+const NAME_CONTENT_TYPE = text('content-type');
+const NAME_FORWARDED_FOR = text('x-forwarded-for');
+const NAME_CONTENT_ENCODING = text('content-encoding');
+const NAME_ATTEMPT_COUNT = text('x-envoy-attempt-count');
+
+/** Names to ask for one by one where the map as a whole cannot be had. */
+const NAMES: usize = memory.data<u32>([
+  <u32>NAME_METHOD,
+  <u32>NAME_AUTHORITY,
+  <u32>NAME_PATH,
+  <u32>NAME_USER_AGENT,
+  <u32>NAME_REQUEST_ID,
+  <u32>NAME_TRACEPARENT,
+  <u32>NAME_CONTENT_TYPE,
+  <u32>NAME_CONTENT_ENCODING,
+  <u32>NAME_FORWARDED_FOR,
+  <u32>NAME_ATTEMPT_COUNT,
+]);
+export const HEADER_NAMES: u32 = 10;
+
+/** The name of a header that is always recorded, a text constant; `which` is below HEADER_NAMES. */
+export function headerName(which: u32): usize {
+  return <usize>load<u32>(NAMES + 4 * <usize>which);
+}
 
 const BLOCK_BYTES_MAX: usize = 1024;
 const BLOCK: usize = memory.data(1024, 8);
@@ -59,7 +82,15 @@ export function allowHeaders(at: usize, count: u32): void {
   allowedCount = count;
 }
 
+/** Whether the request's header map says that Envoy tried once (it says so where `include_request_attempt_count` is on). */
+export function isFirstAttempt(): bool {
+  return isSaidOnce;
+}
+
+let isSaidOnce: bool = false;
+
 export function beginHeaders(): void {
+  isSaidOnce = false;
   blockBytes = 0;
   isBlockCut = false;
   isJoinedCut = false;
@@ -86,6 +117,10 @@ export function takeHeader(name: usize, nameBytes: usize, at: usize, bytes: usiz
     else if (isText(name, nameBytes, NAME_CONTENT_TYPE)) takeFirst(REQUEST_CONTENT_TYPE, at, bytes);
   } else if (nameBytes == 15) {
     if (isText(name, nameBytes, NAME_FORWARDED_FOR)) setCutText(FORWARDED_FOR, at, bytes);
+  } else if (nameBytes == 16) {
+    if (isText(name, nameBytes, NAME_CONTENT_ENCODING)) takeFirst(REQUEST_ENCODING, at, bytes);
+  } else if (nameBytes == 21) {
+    if (isText(name, nameBytes, NAME_ATTEMPT_COUNT)) isSaidOnce = bytes == 1 && load<u8>(at) == 49;
   }
 }
 

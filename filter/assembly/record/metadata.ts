@@ -101,6 +101,23 @@ export function takeTokens(at: usize, bytes: usize): void {
 const DETAILS_POLICY = text('rbac_access_denied_matched_policy[');
 const NO_POLICY = text('none');
 
+/**
+ * Takes what a peer says of itself, as Istio's metadata exchange keeps it in filter state: pairs. Facts for its workload and its
+ * namespace, and for its cluster; `cluster` 0 (which is no peer's fact): not wanted.
+ */
+export function takePeer(at: usize, bytes: usize, workload: u32, namespace: u32, cluster: u32): void {
+  openPairs(ENTRIES_WALK, at, bytes);
+  while (nextPair(ENTRIES_WALK)) {
+    const key = keyAt(ENTRIES_WALK);
+    const length = keyBytes(ENTRIES_WALK);
+    let fact: u32 = 0;
+    if (isText(key, length, text('workload'))) fact = workload;
+    else if (isText(key, length, text('namespace'))) fact = namespace;
+    else if (isText(key, length, text('cluster'))) fact = cluster;
+    if (fact != 0) setText(fact, pairValueAt(ENTRIES_WALK), pairValueBytes(ENTRIES_WALK));
+  }
+}
+
 /** Takes an RBAC denial from the code details, where the metadata does not have it. */
 export function takeDenialDetails(details: usize, bytes: usize): void {
   if (!startsWith(details, bytes, DETAILS_POLICY)) return;

@@ -1,14 +1,21 @@
 // From facts to bytes: the outcome entry and the row (docs/formats.md 1.2 and 1.5).
 
-import { commitRow, count, nextRow, TRUNCATED } from './batch';
+import { commitRow, count, INTERIM, nextRow, TRUNCATED } from './batch';
 import { entryNumber } from './dictionary';
 import {
   ATTEMPTS,
+  CERTIFICATE_SHA256,
   CODE,
+  CONNECTION_ID,
+  CONNECTION_TEXTS,
+  CONNECTION_TEXTS_FIRST,
   cutCount,
+  DIRECTION,
   DURATION_US,
   GRPC_STATUS,
+  HAS_CERTIFICATE,
   HEADERS,
+  MTLS,
   number,
   OUTCOME_TEXTS,
   PATH,
@@ -21,10 +28,13 @@ import {
   RESPONSE_FLAGS,
   rowBits,
   SHADOW_RESULT,
+  SOURCE_ADDRESS,
   START_NS,
   SUBJECT,
+  TLS_VERSION,
   TRACE,
   TRACE_TEXT,
+  TRANSPORT_FAILURE,
   textAt,
   textBytes,
   USER_AGENT,
@@ -32,15 +42,23 @@ import {
 import { SPAN_ID_AT, TRACE_FLAGS_AT } from './identifiers';
 import {
   BIT_PRIORITY,
+  BIT_REPEAT,
   BIT_REQUEST_ID,
   BIT_REQUEST_ID_TEXT,
   BIT_TRACE,
+  CONNECTION_BYTES,
+  CONNECTION_CERTIFICATE_AT,
+  CONNECTION_HAS_CERTIFICATE,
+  CONNECTION_MORE_REFERENCES_AT,
+  CONNECTION_REFERENCES_AT,
+  CONNECTION_REJECTED,
+  ENTRY_CONNECTION,
   ENTRY_OUTCOME,
   ENTRY_PRIVATE,
   ENTRY_PUBLIC,
-  KIND_HTTP,
   OUTCOME_BYTES,
-  REFERENCES_AT,
+  OUTCOME_REFERENCES_AT,
+  PHASE_BITS,
   ROW_ATTEMPTS,
   ROW_BYTES,
   ROW_CONNECTION,
@@ -63,7 +81,8 @@ import {
 } from './layout';
 import { DENIED, FAILED } from './verdict';
 
-const OUTCOME: usize = memory.data(48, 8);
+const OUTCOME: usize = memory.data(56, 8);
+const CONNECTION: usize = memory.data(80, 8);
 
 /** Number of a text in the dictionary; 0 when it is absent. */
 export function reference(fact: u32, kind: u32): u16 {
@@ -80,8 +99,30 @@ function outcomeReference(): u32 {
   store<u8>(OUTCOME, <u8>number(POLICY_RESULT), 12);
   store<u8>(OUTCOME, <u8>number(SHADOW_RESULT), 13);
   for (let fact: u32 = 0; fact < OUTCOME_TEXTS; fact++)
-    store<u16>(OUTCOME + REFERENCES_AT + 2 * <usize>fact, reference(fact, ENTRY_PUBLIC));
+    store<u16>(OUTCOME + OUTCOME_REFERENCES_AT + 2 * <usize>fact, reference(fact, ENTRY_PUBLIC));
   return entryNumber(ENTRY_OUTCOME, OUTCOME, OUTCOME_BYTES);
+}
+
+/** Number of the connection's entry in the batch that is filling; 0 when there is no room. */
+export function connectionEntry(): u32 {
+  memory.fill(CONNECTION, 0, CONNECTION_BYTES);
+  store<u64>(CONNECTION, number(CONNECTION_ID));
+  store<u8>(CONNECTION, <u8>number(DIRECTION), 8);
+  store<u8>(CONNECTION, <u8>number(MTLS), 9);
+  store<u8>(CONNECTION, <u8>number(TLS_VERSION), 10);
+  let flags: u8 = textBytes(TRANSPORT_FAILURE) > 0 ? CONNECTION_REJECTED : 0;
+  if (number(HAS_CERTIFICATE) != 0) {
+    flags |= CONNECTION_HAS_CERTIFICATE;
+    memory.copy(CONNECTION + CONNECTION_CERTIFICATE_AT, CERTIFICATE_SHA256, 32);
+  }
+  store<u8>(CONNECTION, flags, 11);
+  let at = CONNECTION + CONNECTION_REFERENCES_AT;
+  for (let i: u32 = 0; i < CONNECTION_TEXTS; i++) {
+    if (i == CONNECTION_TEXTS_FIRST) at = CONNECTION + CONNECTION_MORE_REFERENCES_AT;
+    store<u16>(at, reference(SOURCE_ADDRESS + i, i == 0 ? ENTRY_PRIVATE : ENTRY_PUBLIC));
+    at += 2;
+  }
+  return entryNumber(ENTRY_CONNECTION, CONNECTION, CONNECTION_BYTES);
 }
 
 function storeU48(at: usize, value: u64): void {
@@ -95,15 +136,22 @@ export function isPriority(verdict: u8): bool {
   return verdict == DENIED || verdict == FAILED;
 }
 
-/** Writes the facts as the batch's next row; false when a table is full. */
-export function writeRow(connection: u32, verdict: u8): bool {
+/**
+ * Writes the facts as the batch's next row; false when a table is full. `mark`: sensor, phase and BIT_REPEAT; an open or interval
+ * record is a repeat by itself.
+ */
+export function writeRow(kind: u8, connection: u32, verdict: u8, mark: u32): bool {
   const outcome = outcomeReference();
   if (connection == 0 || outcome == 0) return false;
   const row = nextRow();
+  if ((mark & PHASE_BITS) != 0) {
+    mark |= BIT_REPEAT;
+    count(INTERIM, 1);
+  }
   const bits = rowBits();
   memory.fill(row, 0, ROW_BYTES);
-  store<u32>(row, bits | (isPriority(verdict) ? BIT_PRIORITY : 0));
-  store<u8>(row, KIND_HTTP, ROW_KIND);
+  store<u32>(row, bits | mark | (isPriority(verdict) ? BIT_PRIORITY : 0));
+  store<u8>(row, kind, ROW_KIND);
   store<u8>(row, verdict, ROW_VERDICT);
   store<u16>(row, <u16>connection, ROW_CONNECTION);
   store<u16>(row, <u16>outcome, ROW_OUTCOME);

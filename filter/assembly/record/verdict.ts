@@ -1,7 +1,17 @@
 // The verdict (docs/formats.md 1.2): the first rule that matches.
 
 import { isText, startsWith } from './bytes';
-import { CODE, CODE_DETAILS, number, RESPONSE_FLAGS, textAt, textBytes, UPSTREAM_ADDRESS } from './facts';
+import {
+  CODE,
+  CODE_DETAILS,
+  number,
+  RESPONSE_FLAGS,
+  TRANSPORT_FAILURE,
+  textAt,
+  textBytes,
+  UPSTREAM_ADDRESS,
+  UPSTREAM_FAILURE,
+} from './facts';
 import { isRefusedByPolicy } from './metadata';
 import { text } from './text';
 
@@ -102,4 +112,13 @@ export function verdictOf(): u8 {
   if ((flags & NR) != 0) return UNROUTED;
   if ((flags & FAILURES) != 0) return FAILED;
   return isOrdinary() || areDetails(VIA_UPSTREAM) || areDetails(DIRECT_RESPONSE) ? ALLOWED : UNKNOWN;
+}
+
+/** The verdict on the connection at hand, whose termination details are its code details. */
+export function verdictOfConnection(): u8 {
+  const flags = number(RESPONSE_FLAGS);
+  if (detailsBegin(RBAC)) return DENIED;
+  if ((flags & NR) != 0) return UNROUTED;
+  if (textBytes(TRANSPORT_FAILURE) > 0 || textBytes(UPSTREAM_FAILURE) > 0 || (flags & FAILURES) != 0) return FAILED;
+  return (flags & DPE) != 0 ? INVALID : ALLOWED;
 }
