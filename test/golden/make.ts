@@ -108,6 +108,7 @@ const OTHERS: readonly RowFacts[] = [
 function batches(): { readonly first: Uint8Array; readonly second: Uint8Array; readonly forged: Uint8Array } {
   const node = { nodeId: 'sidecar~10.0.0.9~orders-0.shop~shop', nodeCluster: 'orders.shop', meshCluster: 'cluster-1' };
   const first = encodeBatch({
+    version: 1,
     ...node,
     stream,
     batchNumber: 0,
@@ -118,6 +119,7 @@ function batches(): { readonly first: Uint8Array; readonly second: Uint8Array; r
     clock: [START_NS, START_NS + 900_000_000n, 5_000_000n, 905_000_000n],
   });
   const second = encodeBatch({
+    version: 1,
     ...node,
     stream,
     batchNumber: 1,

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { sealBatch } from '../../collector/src/core/codec/encode.ts';
-import { BATCH_BYTES_MAX, HEADER } from '../../collector/src/core/codec/layout.ts';
+import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, ROW } from '../../collector/src/core/codec/layout.ts';
 import type { ErrorCode } from '../../collector/src/core/error.ts';
 import { ingestApp } from '../../collector/src/ingest/app.ts';
 import { trustNetwork } from '../../collector/src/ingest/identity.ts';
@@ -52,10 +52,10 @@ function kinds(stored: Uint8Array, maker: StreamMaker): ((i: number) => Uint8Arr
     (i) => sample.slice(0, i % sample.length),
     flip,
     () => new Uint8Array(BATCH_BYTES_MAX + 1),
-    sealed((view, i) => view.setUint16(HEADER.version, 2 + (i % 1000), true)),
+    sealed((view, i) => view.setUint16(HEADER.version, 3 + (i % 1000), true)),
     sealed((view, i) => view.setUint32(HEADER.rowCount, i, true)),
     // A row that refers to entries that are not there.
-    sealed((view, i) => view.setUint16(272 + 6, 4000 + (i % 95), true)),
+    sealed((view, i) => view.setUint16(HEADER_BYTES + ROW.connection, 4000 + (i % 95), true)),
     // A forged batch under a number that is taken.
     (i) => {
       const copy = Uint8Array.from(stored);

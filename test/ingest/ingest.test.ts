@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { decodeAck } from '../../collector/src/core/codec/ack.ts';
 import { encodeBatch, sealBatch } from '../../collector/src/core/codec/encode.ts';
 import { parseEntry } from '../../collector/src/core/codec/entry.ts';
-import { BATCH_BYTES_MAX, HEADER } from '../../collector/src/core/codec/layout.ts';
+import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES } from '../../collector/src/core/codec/layout.ts';
 import type { ErrorCode } from '../../collector/src/core/error.ts';
 import { ingestApp } from '../../collector/src/ingest/app.ts';
 import { trustNetwork } from '../../collector/src/ingest/identity.ts';
@@ -154,11 +154,11 @@ test('every kind of bad input has its answer, and none leaves anything behind', 
     ['garbage', Buffer.from('GARBAGE'.repeat(100)), 400, 'BATCH_MALFORMED'],
     ['one byte', Uint8Array.of(1), 400, 'BATCH_TRUNCATED'],
     ['empty', new Uint8Array(0), 400, 'BATCH_TRUNCATED'],
-    ['the header alone', good.slice(0, 272), 400, 'BATCH_TRUNCATED'],
+    ['the header alone', good.slice(0, HEADER_BYTES), 400, 'BATCH_TRUNCATED'],
     ['cut in the middle', good.slice(0, -100), 400, 'BATCH_TRUNCATED'],
     ['bytes behind it', Uint8Array.from([...good, 0]), 400, 'BATCH_MALFORMED'],
     ['a flipped bit', bent(good, (b) => (b[400] = (b[400] as number) ^ 1)), 400, 'BATCH_CHECKSUM_MISMATCH'],
-    ['another version', bent(good, (_, v) => v.setUint16(HEADER.version, 2, true)), 400, 'BATCH_VERSION_UNSUPPORTED'],
+    ['another version', bent(good, (_, v) => v.setUint16(HEADER.version, 3, true)), 400, 'BATCH_VERSION_UNSUPPORTED'],
     ['another magic', bent(good, (b) => (b[0] = 0)), 400, 'BATCH_MALFORMED'],
     [
       'a reserved bit',

@@ -268,5 +268,5 @@ test('fsck tells a gap from damage', async () => {
   await log.append(admitted(lost));
   await log.close();
   assert.deepEqual((await fsckDisk(disk)).findings, []);
-  assert.match(fromUtf8(disk.entries[3]!.entry) as string, /^meshtrail\/batch\/v1\n/);
+  assert.match(fromUtf8(disk.entries[3]!.entry) as string, /^meshtrail\/batch\/v2\n/);
 });

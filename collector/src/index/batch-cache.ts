@@ -2,7 +2,7 @@
 
 import { equalBytes } from '../core/bytes.ts';
 import { type Batch, decodeStoredBatch } from '../core/codec/batch.ts';
-import { HEADER_BYTES, ROW, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
+import { ROW, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
 import { MeshtrailError } from '../core/error.ts';
 import { sha256 } from '../core/hash.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
@@ -68,7 +68,7 @@ function openBatch(wire: Uint8Array, index: number): OpenBatch {
 }
 
 function startOf(batch: Batch, row: number): bigint {
-  return batch.view.getBigInt64(HEADER_BYTES + row * ROW_BYTES + ROW.startNs, true);
+  return batch.view.getBigInt64(batch.headerBytes + row * ROW_BYTES + ROW.startNs, true);
 }
 
 /** Order of two times. */

@@ -1,7 +1,7 @@
 // Stored form of a wire batch (docs/formats.md section 7): rows by columns and zstd-compressed, or as received; the wire bytes come back exactly.
 
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, ROW, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
+import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES_V1, ROW, ROW_BYTES, TRAILER_BYTES } from '../core/codec/layout.ts';
 import { MeshtrailError } from '../core/error.ts';
 
 const CODEC_RAW = 0;
@@ -21,19 +21,22 @@ const ID_COLUMNS: readonly (readonly [from: number, to: number])[] = [
 /** Column after column instead of row after row: equal columns compress, interleaved ones do not. */
 function transpose(wire: Uint8Array, isBack: boolean): Uint8Array {
   const out = Uint8Array.from(wire);
-  const rows = viewOf(wire).getUint32(HEADER.rowCount, true);
-  const rowsEnd = HEADER_BYTES + rows * ROW_BYTES;
+  const view = viewOf(wire);
+  const rows = view.getUint32(HEADER.rowCount, true);
+  // The same in both directions, and in every version.
+  const rowsStart = view.getUint16(HEADER.headerBytes, true);
+  const rowsEnd = rowsStart + rows * ROW_BYTES;
   if (rowsEnd + TRAILER_BYTES > wire.length)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body names ${rows} rows, which do not fit it.`);
-  let columnAt = HEADER_BYTES;
+  let columnAt = rowsStart;
   for (let column = 0; column < ROW.requestId; column++) {
-    for (let rowAt = HEADER_BYTES + column; rowAt < rowsEnd; rowAt += ROW_BYTES, columnAt++) {
+    for (let rowAt = rowsStart + column; rowAt < rowsEnd; rowAt += ROW_BYTES, columnAt++) {
       if (isBack) out[rowAt] = wire[columnAt] as number;
       else out[columnAt] = wire[rowAt] as number;
     }
   }
   for (const [from, to] of ID_COLUMNS) {
-    for (let rowAt = HEADER_BYTES; rowAt < rowsEnd; rowAt += ROW_BYTES) {
+    for (let rowAt = rowsStart; rowAt < rowsEnd; rowAt += ROW_BYTES) {
       for (let i = from; i < to; i++, columnAt++) {
         if (isBack) out[rowAt + i] = wire[columnAt] as number;
         else out[columnAt] = wire[rowAt + i] as number;
@@ -78,7 +81,7 @@ export function unpackBody(body: Uint8Array): Uint8Array {
       cause,
     });
   }
-  if (plain.length < HEADER_BYTES + TRAILER_BYTES)
+  if (plain.length < HEADER_BYTES_V1 + TRAILER_BYTES)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body has ${plain.length} bytes.`);
   return transpose(plain, true);
 }

@@ -11,18 +11,28 @@ import {
   ENTRY_CONNECTION,
   ENTRY_OUTCOME,
   ENTRY_PUBLIC,
+  FLAG_ALIVE,
   FLAG_FIN,
   FLAG_ROLLBACK_SEEN,
   HEADER,
-  HEADER_BYTES,
+  HEADER_BYTES_V1,
   MAGIC,
   ROLES,
+  ROW,
   ROW_BYTES,
   ROWS_MAX,
+  SHAPES,
+  type Shape,
   TRAILER_BYTES,
-  VERSION,
 } from './layout.ts';
-import { checkConnection, checkOutcome, checkRow, snakeCase } from './rules.ts';
+import {
+  checkConnection,
+  checkConnectionOutcome,
+  checkOutcome,
+  checkRow,
+  isConnectionRow,
+  snakeCase,
+} from './rules.ts';
 
 /** Cumulative counters of a stream. */
 export interface Counters {
@@ -33,10 +43,30 @@ export interface Counters {
   readonly truncated: number;
   readonly sendFailures: number;
   readonly rollbacksSeen: number;
+  readonly droppedNoRandom: number;
+  /** Of `recorded`, open and interval records. */
+  readonly interim: number;
+  /** Long-lived exchanges and connections that have no such records. */
+  readonly unwatched: number;
+}
+
+/** What the VMs of a proxy know of each other, as of the last tick before the batch was sealed. */
+export interface ProxyLife {
+  /** Unix ns of their first sign of life; undefined when not known. */
+  readonly proxySinceWallNs: bigint | undefined;
+  readonly aliveIntervalMs: number;
+  /** 0: the proxy has no shared data. */
+  readonly vmsKnown: number;
+  readonly vmsAlive: number;
+  /** Stream of a VM that is known and not alive. */
+  readonly silentStream: Uint8Array | undefined;
 }
 
 /** A decoded batch: header values, and views into the wire bytes. */
 export interface Batch {
+  readonly version: Shape['version'];
+  /** Where row 0 begins. */
+  readonly headerBytes: number;
   readonly wire: Uint8Array;
   readonly view: DataView;
   /** Batch hash: SHA-256 of all bytes before it. */
@@ -45,12 +75,17 @@ export interface Batch {
   readonly dictionary: Dictionary;
   readonly isFin: boolean;
   readonly isRollbackSeen: boolean;
+  /** A sign of life of the proxy. */
+  readonly isAlive: boolean;
   readonly role: 'sidecar' | 'gateway' | 'waypoint';
   readonly filterVersion: string;
   readonly stream: Uint8Array;
   readonly batchNumber: number;
   readonly firstRecord: number;
+  /** Those that version 1 does not have are 0. */
   readonly counters: Counters;
+  /** Undefined in version 1. */
+  readonly life: ProxyLife | undefined;
   /** Unix ns, and ns of the proxy's monotonic clock. */
   readonly clock: {
     readonly openedWallNs: bigint;
@@ -69,7 +104,7 @@ export interface Batch {
 
 /** The 88 bytes of row i. */
 export function rowOf(batch: Batch, i: number): Uint8Array {
-  const at = HEADER_BYTES + i * ROW_BYTES;
+  const at = batch.headerBytes + i * ROW_BYTES;
   return batch.wire.subarray(at, at + ROW_BYTES);
 }
 
@@ -85,8 +120,25 @@ function mustBe(view: DataView, name: keyof typeof HEADER, want: number, bytes: 
   if (value !== want) throw malformed(snakeCase(name), at, value, String(want));
 }
 
+/** The shape of a batch's version. Throws BATCH_VERSION_UNSUPPORTED. */
+function shapeOf(view: DataView): Shape {
+  const version = view.getUint16(HEADER.version, true);
+  if (version === 1 || version === 2) return SHAPES[version];
+  throw new MeshtrailError(
+    'BATCH_VERSION_UNSUPPORTED',
+    `The batch has version ${version}; this collector reads versions 1 and 2. Upgrade the collector before the filter.`,
+  );
+}
+
+function tooShort(length: number, headerBytes: number): MeshtrailError {
+  return new MeshtrailError(
+    'BATCH_TRUNCATED',
+    `The batch has ${length} bytes; header and hash alone take ${headerBytes + TRAILER_BYTES}. The sender keeps it and sends it again.`,
+  );
+}
+
 /** Lengths and versions: what a truncated, foreign or oversized body fails first. */
-function checkFrame(wire: Uint8Array, view: DataView): void {
+function checkFrame(wire: Uint8Array, view: DataView): Shape {
   if (wire.length > BATCH_BYTES_MAX)
     throw new MeshtrailError(
       'BATCH_TOO_LARGE',
@@ -94,20 +146,12 @@ function checkFrame(wire: Uint8Array, view: DataView): void {
     );
   if (wire.length >= 4 && view.getUint32(0, true) !== MAGIC)
     throw malformed('magic', 0, view.getUint32(0, true), '"MTB1"');
-  if (wire.length < HEADER_BYTES + TRAILER_BYTES) {
-    throw new MeshtrailError(
-      'BATCH_TRUNCATED',
-      `The batch has ${wire.length} bytes; header and hash alone take ${HEADER_BYTES + TRAILER_BYTES}. The sender keeps it and sends it again.`,
-    );
-  }
-  const version = view.getUint16(HEADER.version, true);
-  if (version !== VERSION)
-    throw new MeshtrailError(
-      'BATCH_VERSION_UNSUPPORTED',
-      `The batch has version ${version}; this collector reads version ${VERSION}. Upgrade the collector before the filter.`,
-    );
-  mustBe(view, 'headerBytes', HEADER_BYTES, 2);
+  if (wire.length < HEADER_BYTES_V1 + TRAILER_BYTES) throw tooShort(wire.length, HEADER_BYTES_V1);
+  const shape = shapeOf(view);
+  const { headerBytes } = shape;
+  mustBe(view, 'headerBytes', headerBytes, 2);
   mustBe(view, 'rowBytes', ROW_BYTES, 2);
+  if (wire.length < headerBytes + TRAILER_BYTES) throw tooShort(wire.length, headerBytes);
   const total = view.getUint32(HEADER.totalBytes, true);
   if (total > wire.length)
     throw new MeshtrailError(
@@ -116,7 +160,7 @@ function checkFrame(wire: Uint8Array, view: DataView): void {
     );
   const rows = view.getUint32(HEADER.rowCount, true);
   if (rows > ROWS_MAX) throw malformed('row_count', HEADER.rowCount, rows, `at most ${ROWS_MAX}`);
-  const want = HEADER_BYTES + rows * ROW_BYTES + view.getUint32(HEADER.dictionaryBytes, true) + TRAILER_BYTES;
+  const want = headerBytes + rows * ROW_BYTES + view.getUint32(HEADER.dictionaryBytes, true) + TRAILER_BYTES;
   if (total !== wire.length || total !== want)
     throw malformed(
       'total_bytes',
@@ -124,22 +168,21 @@ function checkFrame(wire: Uint8Array, view: DataView): void {
       total,
       `${want}, the sum of its parts, and the ${wire.length} received`,
     );
+  return shape;
 }
 
-function checkReserved(view: DataView): void {
+function checkReserved(view: DataView, { version, headerFlags }: Shape): void {
   mustBe(view, 'reserved27', 0, 1);
-  mustBe(view, 'reserved120', 0, 4);
-  if (view.getUint32(HEADER.reserved120 + 4, true) !== 0)
-    throw malformed('reserved', HEADER.reserved120 + 4, view.getUint32(HEADER.reserved120 + 4, true), '0');
+  if (version === 1 && view.getBigUint64(HEADER.droppedNoRandom, true) !== 0n)
+    throw malformed('reserved', HEADER.droppedNoRandom, view.getBigUint64(HEADER.droppedNoRandom, true), '0');
   mustBe(view, 'reserved270', 0, 2);
   const flags = view.getUint16(HEADER.flags, true);
-  if ((flags & ~(FLAG_FIN | FLAG_ROLLBACK_SEEN)) !== 0)
-    throw malformed('flags', HEADER.flags, flags, 'fin and rollback_seen only');
+  if ((flags & ~headerFlags) !== 0) throw malformed('flags', HEADER.flags, flags, 'known bits only');
 }
 
 function checkCounters(counters: Counters, firstRecord: number, rowCount: number): void {
-  const { seen, recorded, droppedBuffersFull, droppedUnreadable } = counters;
-  if (seen < recorded + droppedBuffersFull + droppedUnreadable)
+  const { seen, recorded, droppedBuffersFull, droppedUnreadable, droppedNoRandom, interim } = counters;
+  if (seen < recorded + droppedBuffersFull + droppedUnreadable + droppedNoRandom)
     throw malformed('seen', HEADER.seen, seen, 'at least recorded and dropped together');
   if (recorded < firstRecord + rowCount)
     throw malformed(
@@ -148,12 +191,13 @@ function checkCounters(counters: Counters, firstRecord: number, rowCount: number
       recorded,
       `at least ${firstRecord + rowCount}, the number after the last row`,
     );
+  if (recorded < interim) throw malformed('interim', HEADER.interim, interim, `at most ${recorded}, as recorded says`);
 }
 
 const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
 
 /** A wall clock, which log entries hold without a sign. */
-function wallNs(view: DataView, name: 'openedWallNs' | 'sealedWallNs'): bigint {
+function wallNs(view: DataView, name: 'openedWallNs' | 'sealedWallNs' | 'proxySinceWallNs'): bigint {
   const ns = view.getBigInt64(HEADER[name], true);
   if (ns < 0n) throw malformed(snakeCase(name), HEADER[name], ns, 'a time since 1970');
   return ns;
@@ -163,14 +207,10 @@ function versionText(packed: number): string {
   return `${packed >>> 16}.${(packed >>> 8) & 255}.${packed & 255}`;
 }
 
-function readHeader(wire: Uint8Array, view: DataView, dictionary: Dictionary): Omit<Batch, 'hash'> {
-  const role = ROLES[view.getUint8(HEADER.role)];
-  if (role === undefined || role === '') throw malformed('role', HEADER.role, view.getUint8(HEADER.role), '1, 2 or 3');
-  const flags = view.getUint16(HEADER.flags, true);
-  const rowCount = view.getUint32(HEADER.rowCount, true);
-  const batchNumber = number64(view, 'batchNumber');
-  const firstRecord = number64(view, 'firstRecord');
-  const counters: Counters = {
+function readCounters(view: DataView, shape: Shape): Counters {
+  const newer = (name: 'droppedNoRandom' | 'interim' | 'unwatched'): number =>
+    shape.version === 1 ? 0 : number64(view, name);
+  return {
     seen: number64(view, 'seen'),
     recorded: number64(view, 'recorded'),
     droppedBuffersFull: number64(view, 'droppedBuffersFull'),
@@ -178,7 +218,35 @@ function readHeader(wire: Uint8Array, view: DataView, dictionary: Dictionary): O
     truncated: number64(view, 'truncated'),
     sendFailures: number64(view, 'sendFailures'),
     rollbacksSeen: number64(view, 'rollbacksSeen'),
+    droppedNoRandom: newer('droppedNoRandom'),
+    interim: newer('interim'),
+    unwatched: newer('unwatched'),
   };
+}
+
+function readLife(wire: Uint8Array, view: DataView): ProxyLife {
+  const vmsKnown = view.getUint16(HEADER.vmsKnown, true);
+  const vmsAlive = view.getUint16(HEADER.vmsAlive, true);
+  if (vmsAlive > vmsKnown)
+    throw malformed('vms_alive', HEADER.vmsAlive, vmsAlive, `at most ${vmsKnown}, as vms_known says`);
+  const silentStream = wire.subarray(HEADER.silentStream, HEADER.silentStream + 16);
+  return {
+    proxySinceWallNs: wallNs(view, 'proxySinceWallNs') || undefined,
+    aliveIntervalMs: view.getUint32(HEADER.aliveIntervalMs, true),
+    vmsKnown,
+    vmsAlive,
+    silentStream: isZero(silentStream) ? undefined : silentStream,
+  };
+}
+
+function readHeader(wire: Uint8Array, view: DataView, dictionary: Dictionary, shape: Shape): Omit<Batch, 'hash'> {
+  const role = ROLES[view.getUint8(HEADER.role)];
+  if (role === undefined || role === '') throw malformed('role', HEADER.role, view.getUint8(HEADER.role), '1, 2 or 3');
+  const flags = view.getUint16(HEADER.flags, true);
+  const rowCount = view.getUint32(HEADER.rowCount, true);
+  const batchNumber = number64(view, 'batchNumber');
+  const firstRecord = number64(view, 'firstRecord');
+  const counters = readCounters(view, shape);
   checkCounters(counters, firstRecord, rowCount);
   const previous = wire.subarray(HEADER.previous, HEADER.previous + 32);
   if (batchNumber === 0 && (!isZero(previous) || firstRecord !== 0))
@@ -188,21 +256,30 @@ function readHeader(wire: Uint8Array, view: DataView, dictionary: Dictionary): O
   const hasCheckpoint = !isZero(checkpointRoot);
   if (!hasCheckpoint && checkpointSize !== 0)
     throw malformed('checkpoint_size', HEADER.checkpointSize, checkpointSize, '0 where the root is zero');
-  if (rowCount === 0 && (flags & FLAG_FIN) === 0)
-    throw malformed('row_count', HEADER.rowCount, 0, 'at least 1 in a batch that is not the last of its stream');
+  if (rowCount === 0 && (flags & (FLAG_FIN | FLAG_ALIVE)) === 0)
+    throw malformed(
+      'row_count',
+      HEADER.rowCount,
+      0,
+      'at least 1 in a batch that is neither a last one nor a sign of life',
+    );
   return {
+    version: shape.version,
+    headerBytes: shape.headerBytes,
     wire,
     view,
     rowCount,
     dictionary,
     isFin: (flags & FLAG_FIN) !== 0,
     isRollbackSeen: (flags & FLAG_ROLLBACK_SEEN) !== 0,
+    isAlive: (flags & FLAG_ALIVE) !== 0,
     role,
     filterVersion: versionText(view.getUint32(HEADER.filterVersion, true)),
     stream: wire.subarray(HEADER.stream, HEADER.stream + 16),
     batchNumber,
     firstRecord,
     counters,
+    life: shape.version === 1 ? undefined : readLife(wire, view),
     clock: {
       openedWallNs: wallNs(view, 'openedWallNs'),
       sealedWallNs: wallNs(view, 'sealedWallNs'),
@@ -218,12 +295,34 @@ function readHeader(wire: Uint8Array, view: DataView, dictionary: Dictionary): O
   };
 }
 
-function readDictionary(wire: Uint8Array, view: DataView): Dictionary {
+function readDictionary(wire: Uint8Array, view: DataView, { headerBytes, outcomeBytes }: Shape): Dictionary {
   const count = view.getUint16(HEADER.dictionaryCount, true);
   if (count > DICTIONARY_ENTRIES_MAX)
     throw malformed('dictionary_count', HEADER.dictionaryCount, count, `at most ${DICTIONARY_ENTRIES_MAX}`);
-  const start = HEADER_BYTES + view.getUint32(HEADER.rowCount, true) * ROW_BYTES;
-  return new Dictionary(wire, view, start, wire.length - TRAILER_BYTES, count);
+  const start = headerBytes + view.getUint32(HEADER.rowCount, true) * ROW_BYTES;
+  return new Dictionary(wire, view, start, wire.length - TRAILER_BYTES, count, outcomeBytes);
+}
+
+/** Every rule of sections 1.2 to 1.5 about what the dictionary and the rows hold. */
+function checkContents(batch: Batch, shape: Shape): void {
+  const { view, dictionary } = batch;
+  dictionary.checkUnique();
+  for (let number = 1; number <= dictionary.count; number++) {
+    const kind = dictionary.kind(number);
+    if (kind === ENTRY_CONNECTION) checkConnection(view, dictionary.start(number), number, dictionary, shape);
+    else if (kind === ENTRY_OUTCOME) checkOutcome(view, dictionary.start(number), number, dictionary, shape);
+  }
+  for (const name of ['nodeId', 'nodeCluster', 'meshCluster'] as const) {
+    if (batch[name] !== 0 && dictionary.kind(batch[name]) !== ENTRY_PUBLIC)
+      throw malformed(snakeCase(name), HEADER[name], batch[name], '0 or the number of a public string');
+  }
+  for (let i = 0; i < batch.rowCount; i++) {
+    const at = batch.headerBytes + i * ROW_BYTES;
+    checkRow(view, at, i, dictionary, shape);
+    if (!isConnectionRow(view, at)) continue;
+    const outcome = view.getUint16(at + ROW.outcome, true);
+    checkConnectionOutcome(view, dictionary.start(outcome), outcome);
+  }
 }
 
 /**
@@ -233,7 +332,7 @@ function readDictionary(wire: Uint8Array, view: DataView): Dictionary {
  */
 export function decodeBatch(wire: Uint8Array): Batch {
   const view = new DataView(wire.buffer, wire.byteOffset, wire.byteLength);
-  checkFrame(wire, view);
+  const shape = checkFrame(wire, view);
   const hash = wire.subarray(wire.length - TRAILER_BYTES);
   // Before the contents: a damaged body is told as damaged, not as whatever rule the damage happens to break.
   if (!equalBytes(sha256(wire.subarray(0, wire.length - TRAILER_BYTES)), hash)) {
@@ -242,26 +341,17 @@ export function decodeBatch(wire: Uint8Array): Batch {
       'The batch does not match the hash at its end: it was damaged on the way. The sender keeps it and sends it again.',
     );
   }
-  checkReserved(view);
-  const dictionary = readDictionary(wire, view);
-  const batch = { ...readHeader(wire, view, dictionary), hash };
-  dictionary.checkUnique();
-  for (let number = 1; number <= dictionary.count; number++) {
-    const kind = dictionary.kind(number);
-    if (kind === ENTRY_CONNECTION) checkConnection(view, dictionary.start(number), number, dictionary);
-    else if (kind === ENTRY_OUTCOME) checkOutcome(view, dictionary.start(number), number, dictionary);
-  }
-  for (const name of ['nodeId', 'nodeCluster', 'meshCluster'] as const) {
-    if (batch[name] !== 0 && dictionary.kind(batch[name]) !== ENTRY_PUBLIC)
-      throw malformed(snakeCase(name), HEADER[name], batch[name], '0 or the number of a public string');
-  }
-  for (let i = 0; i < batch.rowCount; i++) checkRow(view, HEADER_BYTES + i * ROW_BYTES, i, dictionary);
+  checkReserved(view, shape);
+  const dictionary = readDictionary(wire, view, shape);
+  const batch = { ...readHeader(wire, view, dictionary, shape), hash };
+  checkContents(batch, shape);
   return batch;
 }
 
 /** Decodes a batch that was checked before it was stored: the frame is checked, the contents are trusted. */
 export function decodeStoredBatch(wire: Uint8Array): Batch {
   const view = new DataView(wire.buffer, wire.byteOffset, wire.byteLength);
-  checkFrame(wire, view);
-  return { ...readHeader(wire, view, readDictionary(wire, view)), hash: wire.subarray(wire.length - TRAILER_BYTES) };
+  const shape = checkFrame(wire, view);
+  const header = readHeader(wire, view, readDictionary(wire, view, shape), shape);
+  return { ...header, hash: wire.subarray(wire.length - TRAILER_BYTES) };
 }

@@ -1,14 +1,7 @@
 // The dictionary of a batch (docs/formats.md 1.3), as offsets into the wire bytes.
 
 import { MeshtrailError } from '../error.ts';
-import {
-  CONNECTION_BYTES,
-  ENTRY_CONNECTION,
-  ENTRY_OUTCOME,
-  ENTRY_PUBLIC,
-  OUTCOME_BYTES,
-  STRING_BYTES_MAX,
-} from './layout.ts';
+import { CONNECTION_BYTES, ENTRY_CONNECTION, ENTRY_OUTCOME, ENTRY_PUBLIC, STRING_BYTES_MAX } from './layout.ts';
 
 /** Entry head: u8 kind, u16 length. */
 export const ENTRY_HEAD_BYTES = 3;
@@ -21,9 +14,9 @@ export function malformed(field: string, at: number, value: unknown, rule: strin
   );
 }
 
-function isLengthOf(kind: number, length: number): boolean {
+function isLengthOf(kind: number, length: number, outcomeBytes: number): boolean {
   if (kind === ENTRY_CONNECTION) return length === CONNECTION_BYTES;
-  if (kind === ENTRY_OUTCOME) return length === OUTCOME_BYTES;
+  if (kind === ENTRY_OUTCOME) return length === outcomeBytes;
   return length >= 1 && length <= STRING_BYTES_MAX;
 }
 
@@ -35,8 +28,8 @@ export class Dictionary {
   private readonly starts: Uint32Array;
   private readonly lengths: Uint16Array;
 
-  /** Reads `count` entries that fill the bytes from `start` to `end` exactly. Throws BATCH_MALFORMED. */
-  constructor(wire: Uint8Array, view: DataView, start: number, end: number, count: number) {
+  /** Reads `count` entries that fill the bytes from `start` to `end` exactly; outcomes have `outcomeBytes`. Throws BATCH_MALFORMED. */
+  constructor(wire: Uint8Array, view: DataView, start: number, end: number, count: number, outcomeBytes: number) {
     this.wire = wire;
     this.count = count;
     this.kinds = new Uint8Array(count + 1);
@@ -50,7 +43,7 @@ export class Dictionary {
       const length = view.getUint16(at + 1, true);
       if (kind < ENTRY_PUBLIC || kind > ENTRY_OUTCOME)
         throw malformed(`kind of dictionary entry ${number}`, at, kind, '1, 2, 3 or 4');
-      if (!isLengthOf(kind, length) || at + ENTRY_HEAD_BYTES + length > end)
+      if (!isLengthOf(kind, length, outcomeBytes) || at + ENTRY_HEAD_BYTES + length > end)
         throw malformed(
           `length of dictionary entry ${number}`,
           at + 1,

@@ -2,7 +2,7 @@
 
 import { equalBytes, fromBase64, fromHex, fromUtf8, parseDecimal, toBase64, toHex, utf8 } from '../bytes.ts';
 import { MeshtrailError, reasonOf } from '../error.ts';
-import type { Batch, Counters } from './batch.ts';
+import type { Batch, Counters, ProxyLife } from './batch.ts';
 import { dictionaryRoot, recordRoot } from './roots.ts';
 
 /** The sender's verified certificate, where ingest has one. */
@@ -11,9 +11,10 @@ export interface PeerIdentity {
   readonly certificateSha256: Uint8Array;
 }
 
-/** The batch header: what one `meshtrail/batch/v1` entry says. */
+/** The batch header: what one `meshtrail/batch/v1` or `v2` entry says. */
 export interface BatchEntry {
   readonly kind: 'batch';
+  readonly version: Batch['version'];
   readonly stream: Uint8Array;
   /** Bytes of Envoy's `node.id`; undefined when the proxy did not tell. */
   readonly nodeId: Uint8Array | undefined;
@@ -30,11 +31,15 @@ export interface BatchEntry {
   readonly bodyBytes: number;
   readonly bodyHash: Uint8Array;
   readonly previous: Uint8Array | undefined;
+  /** Those that version 1 does not have are 0. */
   readonly counters: Counters;
+  /** Undefined in version 1. */
+  readonly life: ProxyLife | undefined;
   readonly clock: Batch['clock'];
   readonly checkpoint: { readonly size: number; readonly root: Uint8Array } | undefined;
   readonly isFin: boolean;
   readonly isRollbackSeen: boolean;
+  readonly isAlive: boolean;
   readonly filterVersion: string;
   readonly role: Batch['role'];
   readonly peer: PeerIdentity | undefined;
@@ -98,20 +103,51 @@ function peerLine(peer: PeerIdentity | undefined): string {
     : `peer ${escapeText(utf8(peer.spiffeId))} ${toBase64(peer.certificateSha256)}`;
 }
 
+/** Counters by their names in an entry, in its order. */
+const COUNTERS_V1 = [
+  ['seen', 'seen'],
+  ['recorded', 'recorded'],
+  ['dropped_buffers_full', 'droppedBuffersFull'],
+  ['dropped_unreadable', 'droppedUnreadable'],
+  ['truncated', 'truncated'],
+  ['send_failures', 'sendFailures'],
+  ['rollbacks_seen', 'rollbacksSeen'],
+] as const;
+const COUNTERS_V2 = [
+  ...COUNTERS_V1.slice(0, 4),
+  ['dropped_no_random', 'droppedNoRandom'],
+  ...COUNTERS_V1.slice(4),
+  ['interim', 'interim'],
+  ['unwatched', 'unwatched'],
+] as const;
+const countersOf = (version: Batch['version']): readonly (readonly [string, keyof Counters])[] =>
+  version === 1 ? COUNTERS_V1 : COUNTERS_V2;
+
+function lifeLine(life: ProxyLife): string {
+  const { proxySinceWallNs, aliveIntervalMs, vmsKnown, vmsAlive, silentStream } = life;
+  return `proxy ${proxySinceWallNs ?? '-'} ${aliveIntervalMs} ${vmsKnown} ${vmsAlive} ${orDash(silentStream, toHex)}`;
+}
+
+function stateLine({ isFin, isRollbackSeen, isAlive }: BatchEntry): string {
+  return `state ${isFin ? 'fin' : 'open'}${isRollbackSeen ? ' rollback' : ''}${isAlive ? ' alive' : ''}`;
+}
+
 function batchLines(e: BatchEntry): string[] {
-  const c = e.counters;
   return [
-    'meshtrail/batch/v1',
+    `meshtrail/batch/v${e.version}`,
     `stream ${toHex(e.stream)} ${[e.nodeId, e.nodeCluster, e.meshCluster].map((text) => orDash(text, escapeText)).join(' ')}`,
     `batch ${e.batchNumber}`,
     `records ${e.firstRecord} ${e.recordCount} ${toBase64(e.recordRoot)}`,
     `dictionary ${e.dictionaryCount} ${toBase64(e.dictionaryRoot)}`,
     `body ${e.bodyBytes} ${toBase64(e.bodyHash)}`,
     `previous ${orDash(e.previous, toBase64)}`,
-    `counters seen ${c.seen} recorded ${c.recorded} dropped_buffers_full ${c.droppedBuffersFull} dropped_unreadable ${c.droppedUnreadable} truncated ${c.truncated} send_failures ${c.sendFailures} rollbacks_seen ${c.rollbacksSeen}`,
+    `counters ${countersOf(e.version)
+      .map(([name, key]) => `${name} ${e.counters[key]}`)
+      .join(' ')}`,
+    ...(e.life === undefined ? [] : [lifeLine(e.life)]),
     `clock ${e.clock.openedWallNs} ${e.clock.sealedWallNs} ${e.clock.openedMonoNs} ${e.clock.sealedMonoNs}`,
     e.checkpoint === undefined ? 'checkpoint -' : `checkpoint ${e.checkpoint.size} ${toBase64(e.checkpoint.root)}`,
-    `state ${e.isFin ? 'fin' : 'open'}${e.isRollbackSeen ? ' rollback' : ''}`,
+    stateLine(e),
     `filter ${e.filterVersion} ${e.role}`,
     peerLine(e.peer),
     `received ${e.receivedMs}`,
@@ -179,38 +215,65 @@ function parsePeer([spiffeId = '', certificate = '']: string[]): PeerIdentity | 
   return { spiffeId: text, certificateSha256: hash(certificate) };
 }
 
-function parseCounters(fields: string[]): Counters {
-  const value = (i: number): number => number(fields[2 * i + 1]);
+function parseCounters(lines: Lines, version: Batch['version']): Counters {
+  const names = countersOf(version);
+  const fields = lines.fields('counters', 2 * names.length);
+  const counters: Record<keyof Counters, number> = { ...NO_COUNTERS };
+  for (const [i, [, key]] of names.entries()) counters[key] = number(fields[2 * i + 1]);
+  return counters;
+}
+
+const NO_COUNTERS: Counters = {
+  seen: 0,
+  recorded: 0,
+  droppedBuffersFull: 0,
+  droppedUnreadable: 0,
+  truncated: 0,
+  sendFailures: 0,
+  rollbacksSeen: 0,
+  droppedNoRandom: 0,
+  interim: 0,
+  unwatched: 0,
+};
+
+function clockValue(text: string): bigint {
+  if (!/^-?\d{1,20}$/.test(text)) throw bad(`${JSON.stringify(text)} is no clock value`);
+  return BigInt(text);
+}
+
+function parseLife(lines: Lines): ProxyLife {
+  const [since, aliveIntervalMs, vmsKnown, vmsAlive, silentStream] = lines.fields('proxy', 5);
   return {
-    seen: value(0),
-    recorded: value(1),
-    droppedBuffersFull: value(2),
-    droppedUnreadable: value(3),
-    truncated: value(4),
-    sendFailures: value(5),
-    rollbacksSeen: value(6),
+    proxySinceWallNs: optional(since, clockValue),
+    aliveIntervalMs: number(aliveIntervalMs),
+    vmsKnown: number(vmsKnown),
+    vmsAlive: number(vmsAlive),
+    silentStream: optional(silentStream, (text) => bytesOf(text, 16, fromHex)),
   };
 }
 
 function parseClock(fields: string[]): Batch['clock'] {
-  const [openedWallNs, sealedWallNs, openedMonoNs, sealedMonoNs] = fields.map((text) => {
-    if (!/^-?\d{1,20}$/.test(text)) throw bad(`${JSON.stringify(text)} is no clock value`);
-    return BigInt(text);
-  }) as [bigint, bigint, bigint, bigint];
+  const [openedWallNs, sealedWallNs, openedMonoNs, sealedMonoNs] = fields.map(clockValue) as [
+    bigint,
+    bigint,
+    bigint,
+    bigint,
+  ];
   return { openedWallNs, sealedWallNs, openedMonoNs, sealedMonoNs };
 }
 
-function parseBatchEntry(lines: Lines): BatchEntry {
+function parseBatchEntry(lines: Lines, version: Batch['version']): BatchEntry {
   const [stream, nodeId, nodeCluster, meshCluster] = lines.fields('stream', 4);
   const [batchNumber] = lines.fields('batch', 1);
   const [firstRecord, recordCount, recordRootText] = lines.fields('records', 3);
   const [dictionaryCount, dictionaryRootText] = lines.fields('dictionary', 2);
   const [bodyBytes, bodyHash] = lines.fields('body', 2);
   const [previous] = lines.fields('previous', 1);
-  const counters = parseCounters(lines.fields('counters', 14));
+  const counters = parseCounters(lines, version);
+  const life = version === 1 ? undefined : parseLife(lines);
   const clock = parseClock(lines.fields('clock', 4));
   const [size, root] = lines.fields('checkpoint', 1, 2);
-  const [state, rollback] = lines.fields('state', 1, 2);
+  const [state, ...states] = lines.fields('state', 1, version === 1 ? 2 : 3);
   const [filterVersion, role] = lines.fields('filter', 2);
   const peer = parsePeer(lines.fields('peer', 2));
   const [receivedMs] = lines.fields('received', 1);
@@ -219,6 +282,7 @@ function parseBatchEntry(lines: Lines): BatchEntry {
     throw bad(`${JSON.stringify(filterVersion)} is no filter version`);
   return {
     kind: 'batch',
+    version,
     stream: bytesOf(stream, 16, fromHex),
     nodeId: optional(nodeId, unescapeText),
     nodeCluster: optional(nodeCluster, unescapeText),
@@ -233,10 +297,12 @@ function parseBatchEntry(lines: Lines): BatchEntry {
     bodyHash: hash(bodyHash),
     previous: optional(previous, hash),
     counters,
+    life,
     clock,
     checkpoint: size === '-' ? undefined : { size: number(size), root: hash(root) },
     isFin: state === 'fin',
-    isRollbackSeen: rollback === 'rollback',
+    isRollbackSeen: states.includes('rollback'),
+    isAlive: states.includes('alive'),
     filterVersion: filterVersion ?? '',
     role,
     peer,
@@ -273,7 +339,8 @@ export function parseEntry(bytes: Uint8Array): Entry {
   const lines = new Lines(rest);
   let entry: Entry;
   try {
-    if (first === 'meshtrail/batch/v1') entry = parseBatchEntry(lines);
+    if (first === 'meshtrail/batch/v1') entry = parseBatchEntry(lines, 1);
+    else if (first === 'meshtrail/batch/v2') entry = parseBatchEntry(lines, 2);
     else if (first === 'meshtrail/conflict/v1') entry = parseConflictEntry(lines);
     else if (first === 'meshtrail/heartbeat/v1')
       entry = { kind: 'heartbeat', timeMs: number(lines.fields('time', 1)[0]) };
@@ -291,6 +358,7 @@ export function headerOf(batch: Batch, peer: PeerIdentity | undefined): (receive
   const text = (number: number): Uint8Array | undefined => (number === 0 ? undefined : batch.dictionary.bytes(number));
   const header: Omit<BatchEntry, 'receivedMs'> = {
     kind: 'batch',
+    version: batch.version,
     stream: batch.stream,
     nodeId: text(batch.nodeId),
     nodeCluster: text(batch.nodeCluster),
@@ -305,10 +373,12 @@ export function headerOf(batch: Batch, peer: PeerIdentity | undefined): (receive
     bodyHash: batch.hash,
     previous: batch.previous,
     counters: batch.counters,
+    life: batch.life,
     clock: batch.clock,
     checkpoint: batch.checkpoint,
     isFin: batch.isFin,
     isRollbackSeen: batch.isRollbackSeen,
+    isAlive: batch.isAlive,
     filterVersion: batch.filterVersion,
     role: batch.role,
     peer,

@@ -17,17 +17,23 @@ import {
   ENTRY_OUTCOME,
   ENTRY_PRIVATE,
   ENTRY_PUBLIC,
-  OUTCOME_BYTES,
-  OUTCOME_STRINGS_FROM,
-  OUTCOME_STRINGS_TO,
   ROW,
   ROW_BYTES,
   ROW_STRINGS,
   SALT_BYTES,
+  SHAPES,
+  type Shape,
 } from './layout.ts';
 import { RecordReader } from './record.ts';
 import { dictionaryLeafEntry, dictionaryPaths, recordPath, saltOf } from './roots.ts';
-import { checkConnection, checkOutcome, checkRow, requestIdText } from './rules.ts';
+import {
+  checkConnection,
+  checkConnectionOutcome,
+  checkOutcome,
+  checkRow,
+  isConnectionRow,
+  requestIdText,
+} from './rules.ts';
 
 export const PROOF_FORMAT = 'meshtrail/record-proof/v1';
 export const PROOF_BYTES_MAX = 4 * 1024 * 1024;
@@ -53,7 +59,7 @@ export interface RecordProof {
 }
 
 /** Numbers and kinds of the entries that a row reaches: its own references, then those of its connection and outcome. */
-function referencesOf(row: DataView, entry: (number: number) => Uint8Array): Map<number, number> {
+function referencesOf(row: DataView, entry: (number: number) => Uint8Array, shape: Shape): Map<number, number> {
   const reached = new Map<number, number>();
   const add = (number: number, kind: number): void => {
     if (number !== 0) reached.set(number, kind);
@@ -67,11 +73,11 @@ function referencesOf(row: DataView, entry: (number: number) => Uint8Array): Map
   add(outcomeNumber, ENTRY_OUTCOME);
   const connection = viewOf(entry(connectionNumber));
   const outcome = viewOf(entry(outcomeNumber));
-  if (connection.byteLength !== CONNECTION_BYTES || outcome.byteLength !== OUTCOME_BYTES)
+  if (connection.byteLength !== CONNECTION_BYTES || outcome.byteLength !== shape.outcomeBytes)
     throw notVerified('connection and outcome do not have the length of their kinds');
   add(connection.getUint16(CONNECTION.sourceAddress, true), ENTRY_PRIVATE);
   for (const at of CONNECTION_STRINGS) add(connection.getUint16(at, true), ENTRY_PUBLIC);
-  for (let at: number = OUTCOME_STRINGS_FROM; at <= OUTCOME_STRINGS_TO; at += 2)
+  for (let at: number = shape.outcomeStringsFrom; at <= shape.outcomeStringsTo; at += 2)
     add(outcome.getUint16(at, true), ENTRY_PUBLIC);
   return reached;
 }
@@ -88,7 +94,8 @@ export function makeRecordProof(
   const row = rowOf(batch, rowIndex);
   const { dictionary, secret } = batch;
   const view = new DataView(row.buffer, row.byteOffset, row.byteLength);
-  const numbers = [...referencesOf(view, (number) => dictionary.bytes(number)).keys()].sort((a, b) => a - b);
+  const references = referencesOf(view, (number) => dictionary.bytes(number), SHAPES[batch.version]);
+  const numbers = [...references.keys()].sort((a, b) => a - b);
   const paths = dictionaryPaths(batch, numbers);
   return {
     format: PROOF_FORMAT,
@@ -310,14 +317,15 @@ export function verifyRecordProof(proof: RecordProof, log: Verifier): VerifiedRe
       throw notVerified(`dictionary entry ${number}, which the record refers to, is not in the file`);
     return found.bytes;
   };
-  const references = referencesOf(new DataView(row.buffer, row.byteOffset, row.byteLength), entry);
+  const shape = SHAPES[header.version];
+  const references = referencesOf(new DataView(row.buffer, row.byteOffset, row.byteLength), entry, shape);
   for (const [number, kind] of references) {
     entry(number);
     if (entries.get(number)?.kind !== kind)
       throw notVerified(`dictionary entry ${number} is of kind ${entries.get(number)?.kind}, not ${kind}`);
   }
   if (references.size !== entries.size) throw bad('it holds dictionary entries that the record does not refer to');
-  checkRules(row, proof.record.index, entries);
+  checkRules(row, proof.record.index, entries, shape);
   const { role, stream, batchNumber, firstRecord, nodeId, nodeCluster, meshCluster } = header;
   const context = {
     leafIndex: tlogProof.index,
@@ -334,14 +342,19 @@ export function verifyRecordProof(proof: RecordProof, log: Verifier): VerifiedRe
 }
 
 /** What ingest demands of a batch, demanded of the part that the proof shows: a log's owner may have sealed anything. */
-function checkRules(row: Uint8Array, rowIndex: number, entries: ProvenEntries): void {
+function checkRules(row: Uint8Array, rowIndex: number, entries: ProvenEntries, shape: Shape): void {
   const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const kinds = { kind: (number: number) => entries.get(number)?.kind ?? 0 };
   try {
-    checkRow(viewOf(row), 0, rowIndex, kinds);
+    checkRow(viewOf(row), 0, rowIndex, kinds, shape);
+    const isConnection = isConnectionRow(viewOf(row), 0);
     for (const [number, { kind, bytes }] of entries) {
-      if (kind === ENTRY_CONNECTION) checkConnection(viewOf(bytes), 0, number, kinds);
-      else if (kind === ENTRY_OUTCOME) checkOutcome(viewOf(bytes), 0, number, kinds);
+      if (kind === ENTRY_CONNECTION) checkConnection(viewOf(bytes), 0, number, kinds, shape);
+      else if (kind === ENTRY_OUTCOME) {
+        checkOutcome(viewOf(bytes), 0, number, kinds, shape);
+        // The proof holds one outcome: the row's.
+        if (isConnection) checkConnectionOutcome(viewOf(bytes), 0, number);
+      }
     }
   } catch (cause) {
     throw new MeshtrailError('PROOF_NOT_VERIFIED', `The proof does not verify: ${(cause as Error).message}`, { cause });

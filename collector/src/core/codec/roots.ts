@@ -5,7 +5,7 @@ import { concatBytes } from '../bytes.ts';
 import { HASH_BYTES, sha256, sha256Into } from '../hash.ts';
 import { auditPath, EMPTY_ROOT } from '../tlog/merkle.ts';
 import type { Batch } from './batch.ts';
-import { ENTRY_PRIVATE, HEADER_BYTES, ROW_BYTES, SALT_BYTES, STRING_BYTES_MAX } from './layout.ts';
+import { ENTRY_PRIVATE, ROW_BYTES, SALT_BYTES, STRING_BYTES_MAX } from './layout.ts';
 
 const SECRET_BYTES = 32;
 
@@ -29,10 +29,10 @@ export function dictionaryLeafEntry(kind: number, salt: Uint8Array | undefined, 
 }
 
 /** Leaf hashes of all records, one behind the other. */
-function recordHashes({ wire, rowCount }: Batch): Uint8Array {
+function recordHashes({ wire, headerBytes, rowCount }: Batch): Uint8Array {
   const hashes = new Uint8Array(rowCount * HASH_BYTES);
   for (let i = 0; i < rowCount; i++) {
-    const at = HEADER_BYTES + i * ROW_BYTES;
+    const at = headerBytes + i * ROW_BYTES;
     recordInput.set(wire.subarray(at, at + ROW_BYTES), 1);
     sha256Into(recordInput, hashes, i * HASH_BYTES);
   }

@@ -5,25 +5,28 @@ import type { MeshtrailError } from '../error.ts';
 import { malformed } from './dictionary.ts';
 import {
   BIT,
-  BITS_KNOWN,
+  BITS_OF_HTTP,
   CONNECTION,
   CONNECTION_BYTES,
   CONNECTION_HAS_CERTIFICATE,
+  CONNECTION_REJECTED,
   CONNECTION_STRINGS,
   ENTRY_CONNECTION,
   ENTRY_OUTCOME,
   ENTRY_PRIVATE,
   ENTRY_PUBLIC,
+  KIND_CONNECTION,
   KIND_HTTP,
   OTHER,
   OUTCOME,
-  OUTCOME_BYTES,
-  OUTCOME_STRINGS_FROM,
-  OUTCOME_STRINGS_TO,
+  OUTCOME_STRINGS_OF_HTTP,
+  PHASE_SHIFT,
+  PHASES,
   PROTOCOLS,
   ROW,
   ROW_BYTES,
   ROW_STRINGS,
+  type Shape,
   TLS_VERSIONS,
   VERDICTS,
 } from './layout.ts';
@@ -90,7 +93,7 @@ function mustReferTo(
 const isOneOf = (value: number, names: readonly string[]): boolean => value < names.length || value === OTHER;
 
 /** Checks the connection entry `number`, whose bytes begin at `start`. Throws BATCH_MALFORMED. */
-export function checkConnection(view: DataView, start: number, number: number, kinds: Kinds): void {
+export function checkConnection(view: DataView, start: number, number: number, kinds: Kinds, shape: Shape): void {
   const owner = 'connection entry';
   const direction = view.getUint8(start + CONNECTION.direction);
   if (direction > 2) throw broken(owner, number, start, CONNECTION.direction, direction, '0, 1 or 2');
@@ -100,17 +103,23 @@ export function checkConnection(view: DataView, start: number, number: number, k
   if (!isOneOf(tlsVersion, TLS_VERSIONS))
     throw broken(owner, number, start, CONNECTION.tlsVersion, tlsVersion, '0 to 4 or 255');
   const flags = view.getUint8(start + CONNECTION.flags);
-  if (flags > CONNECTION_HAS_CERTIFICATE) throw broken(owner, number, start, CONNECTION.flags, flags, '0 or 1');
+  if ((flags & ~shape.connectionFlags) !== 0)
+    throw broken(owner, number, start, CONNECTION.flags, flags, 'known bits only');
   mustBeZero(view, owner, number, start, CONNECTION.reserved12, CONNECTION.sourceAddress);
-  const zeroFrom = flags === 0 ? CONNECTION.peerCertificateSha256 : CONNECTION.reserved64;
-  mustBeZero(view, owner, number, start, zeroFrom, CONNECTION_BYTES);
+  if ((flags & CONNECTION_HAS_CERTIFICATE) === 0)
+    mustBeZero(view, owner, number, start, CONNECTION.peerCertificateSha256, CONNECTION.filterStatePrincipal);
+  mustBeZero(view, owner, number, start, shape.connectionUsed, CONNECTION_BYTES);
   mustReferTo(view, kinds, owner, number, start, CONNECTION.sourceAddress, ENTRY_PRIVATE);
   for (let i = 0; i < CONNECTION_STRINGS.length; i++)
     mustReferTo(view, kinds, owner, number, start, CONNECTION_STRINGS[i] as number, ENTRY_PUBLIC);
+  if (shape.version === 1) return;
+  const hasFailed = view.getUint16(start + CONNECTION.transportFailure, true) !== 0;
+  if (hasFailed !== ((flags & CONNECTION_REJECTED) !== 0))
+    throw broken(owner, number, start, CONNECTION.flags, flags, 'with bit 1 where transport_failure is present only');
 }
 
 /** Checks the outcome entry `number`, whose bytes begin at `start`. Throws BATCH_MALFORMED. */
-export function checkOutcome(view: DataView, start: number, number: number, kinds: Kinds): void {
+export function checkOutcome(view: DataView, start: number, number: number, kinds: Kinds, shape: Shape): void {
   const owner = 'outcome entry';
   const protocol = view.getUint8(start + OUTCOME.protocol);
   if (!isOneOf(protocol, PROTOCOLS)) throw broken(owner, number, start, OUTCOME.protocol, protocol, '0 to 4 or 255');
@@ -118,18 +127,19 @@ export function checkOutcome(view: DataView, start: number, number: number, kind
     const result = view.getUint8(start + field);
     if (result > 2) throw broken(owner, number, start, field, result, '0, 1 or 2');
   }
-  mustBeZero(view, owner, number, start, OUTCOME.reserved14, OUTCOME.method);
-  mustBeZero(view, owner, number, start, OUTCOME.reserved44, OUTCOME_BYTES);
-  for (let field: number = OUTCOME_STRINGS_FROM; field <= OUTCOME_STRINGS_TO; field += 2)
+  mustBeZero(view, owner, number, start, OUTCOME.claimedPrincipal, shape.outcomeStringsFrom);
+  mustBeZero(view, owner, number, start, shape.outcomeStringsTo + 2, shape.outcomeBytes);
+  for (let field: number = shape.outcomeStringsFrom; field <= shape.outcomeStringsTo; field += 2)
     mustReferTo(view, kinds, owner, number, start, field, ENTRY_PUBLIC);
 }
 
-/** Checks row `number` of a batch, which begins at `start`. Throws BATCH_MALFORMED. */
-export function checkRow(view: DataView, start: number, number: number, kinds: Kinds): void {
+/** Checks row `number` of a batch, which begins at `start`; a connection's outcome takes `checkConnectionOutcome` too. Throws BATCH_MALFORMED. */
+export function checkRow(view: DataView, start: number, number: number, kinds: Kinds, shape: Shape): void {
   const flags = view.getUint32(start + ROW.flags, true);
-  if ((flags & ~BITS_KNOWN) !== 0) throw broken('row', number, start, ROW.flags, flags, 'known bits only');
+  if ((flags & ~shape.rowFlags) !== 0) throw broken('row', number, start, ROW.flags, flags, 'known bits only');
   const kind = view.getUint8(start + ROW.kind);
-  if (kind !== KIND_HTTP) throw broken('row', number, start, ROW.kind, kind, '1');
+  if (kind < KIND_HTTP || kind > shape.kindMax)
+    throw broken('row', number, start, ROW.kind, kind, shape.kindMax === KIND_HTTP ? '1' : '1 or 2');
   const verdict = view.getUint8(start + ROW.verdict);
   if (verdict === 0 || verdict >= VERDICTS.length) throw broken('row', number, start, ROW.verdict, verdict, '1 to 7');
   const connection = view.getUint16(start + ROW.connection, true);
@@ -141,12 +151,53 @@ export function checkRow(view: DataView, start: number, number: number, kinds: K
   for (let i = 0; i < ROW_STRINGS.length; i++) {
     const field = ROW_STRINGS[i] as number;
     const reference = view.getUint16(start + field, true);
-    if (reference !== 0 && kinds.kind(reference) !== ENTRY_PRIVATE)
-      throw broken('row', number, start, field, reference, '0 or the number of a private string');
+    if (reference !== 0 && (kind === KIND_CONNECTION || kinds.kind(reference) !== ENTRY_PRIVATE))
+      throw broken('row', number, start, field, reference, REFERENCE_RULES[kind] as string);
   }
   if (view.getInt32(start + ROW.startNs + 4, true) < 0)
     throw malformed(`start_ns of row ${number}`, start + ROW.startNs, 'negative', 'a time since 1970');
   checkPresence(view, start, number, flags, kinds);
+  if (shape.version === 2) checkQualities(view, start, number, flags, kind);
+}
+
+const REFERENCE_RULES = ['', '0 or the number of a private string', '0, because a connection has none'];
+
+/** What is new with version 2: bits that need others, and values of phase. */
+function checkQualities(view: DataView, start: number, number: number, flags: number, kind: number): void {
+  const bad = (rule: string): MeshtrailError => broken('row', number, start, ROW.flags, flags, rule);
+  if (kind === KIND_CONNECTION && (flags & BITS_OF_HTTP) !== 0) throw bad('without what only an exchange has');
+  const phase = (flags >>> PHASE_SHIFT) & 3;
+  if (phase >= PHASES.length) throw bad('with phase 0, 1 or 2');
+  if (phase !== 0 && (flags & BIT.repeat) === 0) throw bad('a repeat where it is open or interval');
+  if (phase !== 0 && VERDICTS[view.getUint8(start + ROW.verdict)] !== 'unknown')
+    throw broken(
+      'row',
+      number,
+      start,
+      ROW.verdict,
+      view.getUint8(start + ROW.verdict),
+      '7 in an open or interval record',
+    );
+  if ((flags & BIT.b3Text) !== 0 && view.getUint16(start + ROW.traceText, true) === 0)
+    throw bad('with bit 9 where trace_text is present only');
+  if ((flags & BIT.b3) === 0) {
+    if ((flags & BIT.b3Short) !== 0) throw bad('with bit 8 where bit 7 is set only');
+    return;
+  }
+  if ((flags & BIT.trace) === 0) throw bad('with bit 7 where bit 5 is set only');
+  const traceFlags = view.getUint8(start + ROW.traceFlags);
+  if (traceFlags > 7) throw broken('row', number, start, ROW.traceFlags, traceFlags, '0 to 7 for B3');
+  if ((flags & BIT.b3Short) !== 0) mustBeZero(view, 'row', number, start, ROW.traceId, ROW.traceId + 8);
+}
+
+/** Checks that the outcome of a connection has nothing of an exchange; its bytes begin at `start`. Throws BATCH_MALFORMED. */
+export function checkConnectionOutcome(view: DataView, start: number, number: number): void {
+  for (let i = 0; i < OUTCOME_STRINGS_OF_HTTP.length; i++) {
+    const field = OUTCOME_STRINGS_OF_HTTP[i] as number;
+    const reference = view.getUint16(start + field, true);
+    if (reference !== 0)
+      throw broken('outcome entry', number, start, field, reference, '0, because the outcome is of a connection');
+  }
 }
 
 /** A field whose bit is not set is zero: absence has one spelling. */
@@ -170,6 +221,11 @@ function checkPresence(view: DataView, start: number, number: number, flags: num
   if (kinds.kind(reference) !== ENTRY_PRIVATE)
     throw broken('row', number, start, ROW.requestId, reference, 'the number of a private string');
   mustBeZero(view, 'row', number, start, ROW.requestId + 2, ROW.traceId);
+}
+
+/** Whether a row is of a connection, not of an exchange. */
+export function isConnectionRow(view: DataView, start: number): boolean {
+  return view.getUint8(start + ROW.kind) === KIND_CONNECTION;
 }
 
 /** The reference to the text of a request id, or 0: its place is shared with the 16 bytes of a UUID, and the presence bit tells which it is. */
