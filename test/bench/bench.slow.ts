@@ -56,9 +56,14 @@ function bench(...args: readonly string[]): {
 }
 
 /** Runs a benchmark small and checks what all of them promise. */
-function runSmall(name: string, subjects: readonly string[], figures: readonly string[]): Written {
+function runSmoke(
+  name: string,
+  subjects: readonly string[],
+  figures: readonly string[],
+  ...options: readonly string[]
+): Written {
   const file = join(dir, `${name}.json`);
-  const { status, out, err } = bench(name, '--small', '--json', file);
+  const { status, out, err } = bench(name, '--smoke', '--json', file, ...options);
   assert.equal(status, 0, `${out}\n${err}`);
   const written = JSON.parse(readFileSync(file, 'utf8')) as Written;
   assert.equal(written.format, 'meshtrail/bench/v1');
@@ -86,13 +91,16 @@ function runSmall(name: string, subjects: readonly string[], figures: readonly s
   return written;
 }
 
-test('the list names every benchmark, and an unknown name is a mistake of usage', () => {
+test('the list names every benchmark, and an unknown name or option is a mistake of usage', () => {
   const { status, out } = bench();
   assert.equal(status, 0);
   for (const name of ['ingest', 'filter', 'bytes']) assert.match(out, new RegExp(`^  ${name} `, 'm'));
-  const wrong = bench('nothing');
-  assert.equal(wrong.status, 2);
-  assert.match(wrong.err, /^usage: /);
+  for (const args of [['nothing'], ['ingest', '--tls', 'none'], ['filter', '--rounds', 'many'], ['filter', 'more']]) {
+    const wrong = bench(...args);
+    assert.equal(wrong.status, 2, args.join(' '));
+    assert.match(wrong.err, /^usage: /);
+  }
+  assert.match(bench('filter', '--workers', '3').err, /there is no "3"; there are 1, 2/);
 });
 
 test('medians and percentiles', () => {
@@ -103,7 +111,7 @@ test('medians and percentiles', () => {
 });
 
 test('ingest: every subject in every round, everything acknowledged is signed', { skip: LINUX }, () => {
-  const written = runSmall(
+  const written = runSmoke(
     'ingest',
     ['meshtrail', 'naive', 'append'],
     ['recordsPerSecond', 'cpuPerBatchUs', 'ackP50Ms', 'ackP99Ms', 'diskBytesPerRecord'],
@@ -114,7 +122,7 @@ test('ingest: every subject in every round, everything acknowledged is signed', 
 });
 
 test('bytes: wire, disk and the JSON of the same facts for every mix', { skip: LINUX }, () => {
-  const { subjects } = runSmall(
+  const { subjects } = runSmoke(
     'bytes',
     ['fullRandom', 'fullShared', 'tick', 'demo'],
     ['wireBytesPerRecord', 'diskBytesPerRecord', 'jsonBytesPerRecord', 'jsonZstdBytesPerRecord'],
@@ -123,14 +131,19 @@ test('bytes: wire, disk and the JSON of the same facts for every mix', { skip: L
     assert.ok((figures['segmentBytesPerRecord']?.median ?? 0) < (figures['diskBytesPerRecord']?.median ?? 0));
 });
 
-test('filter: as many records delivered as requests sent, for our filter and for the logs of Envoy', {
-  skip: LINUX !== false ? LINUX : existsSync(ENVOY) ? false : 'Envoy is not installed here: npm run setup',
+const NO_ENVOY = LINUX !== false ? LINUX : existsSync(ENVOY) ? false : 'Envoy is not installed here: npm run setup';
+
+test('filter: as many records delivered as requests sent, in every variant, reached both ways', {
+  skip: NO_ENVOY,
 }, () => {
-  const { ratios, checks } = runSmall(
+  const variants = ['none', 'jsonFile', 'grpcAls', 'countFilter', 'countLogger', 'httpFilter'];
+  const { ratios, checks } = runSmoke(
     'filter',
-    ['none', 'meshtrail', 'jsonFile', 'grpcAls'],
+    ['none/1', 'mtls/2'].flatMap((setting) => variants.map((name) => `${setting}/${name}`)),
     ['cpuPerRequestUs', 'requestsPerSecond', 'residentMib'],
+    '--variants',
+    variants.join(','),
   );
-  assert.equal(checks.length, 3);
-  assert.ok(ratios.some(({ figure, to }) => figure === 'addedCpuPerRequestUs' && to === 'grpcAls'));
+  assert.equal(checks.length, 2 * (variants.length - 1));
+  assert.ok(ratios.some(({ figure, to }) => figure === 'addedCpuPerRequestUs' && to === 'mtls/2/grpcAls'));
 });

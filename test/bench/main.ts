@@ -19,16 +19,20 @@ const COULD_NOT_MEASURE = 3;
 const INTERRUPTED = 130;
 
 function list(): string {
+  const line = (name: string, text: string): string => `  ${name.padEnd(18)}${text}`;
   return [
-    'usage: npm run bench -- NAME [--json FILE] [--rounds N] [--only A,B] [--profile] [--small]',
+    'usage: npm run bench -- NAME [options]',
     '',
-    ...BENCHMARKS.map(({ name, summary }) => `  ${name.padEnd(8)}${summary}`),
+    ...BENCHMARKS.flatMap(({ name, summary, roundsDefault, options }) => [
+      line(name, `${summary} ${roundsDefault} rounds.`),
+      ...Object.entries(options ?? {}).map(([option, [value, meaning]]) => line(`  --${option} ${value}`, meaning)),
+    ]),
     '',
-    '  --json FILE   also write everything, every round included, as JSON',
-    '  --rounds N    rounds instead of the default',
-    '  --only A,B    only these subjects',
-    '  --profile     add a CPU profile of the collector (it costs some speed)',
-    '  --small       tiny rounds: shows that it works, not how fast',
+    line('--json FILE', 'also write everything, every round included, as JSON'),
+    line('--rounds N', 'rounds instead of the default'),
+    line('--variants A,B', 'only these subjects'),
+    line('--profile', 'add a CPU profile of the collector (it costs some speed)'),
+    line('--smoke', 'tiny rounds: shows that it works, not how fast'),
     '',
   ].join('\n');
 }
@@ -44,23 +48,44 @@ function commit(): string {
   }
 }
 
-interface Options {
-  readonly json?: string;
-  readonly rounds?: string;
-  readonly only?: string;
-  readonly profile?: boolean;
-  readonly small?: boolean;
+const GENERAL = {
+  json: { type: 'string' },
+  rounds: { type: 'string' },
+  variants: { type: 'string' },
+  profile: { type: 'boolean' },
+  smoke: { type: 'boolean' },
+} as const;
+type Options = Readonly<Record<string, string | boolean | undefined>>;
+
+/** Options of a benchmark; none is taken that another one has. */
+function parse(
+  args: readonly string[],
+): { readonly benchmark: Benchmark | undefined; readonly options: Options } | undefined {
+  const benchmark = BENCHMARKS.find(({ name }) => name === args[0]);
+  if (benchmark === undefined) return args.length === 0 ? { benchmark, options: {} } : undefined;
+  const own = Object.keys(benchmark.options ?? {}).map((name) => [name, { type: 'string' }] as const);
+  try {
+    const { values } = parseArgs({ args: args.slice(1), options: { ...Object.fromEntries(own), ...GENERAL } });
+    const options: Options = values;
+    return /^[1-9]\d{0,2}$/.test(String(options['rounds'] ?? '1')) ? { benchmark, options } : undefined;
+  } catch {
+    // An option that it does not have, or a value that is missing.
+    return undefined;
+  }
 }
 
 async function runOne(benchmark: Benchmark, options: Options, cleanup: Cleanup): Promise<number> {
-  const rounds = Number(options.rounds ?? (options.small === true ? 2 : benchmark.roundsDefault));
+  const isSmoke = options['smoke'] === true;
+  const rounds = Number(options['rounds'] ?? (isSmoke ? 1 : benchmark.roundsDefault));
+  const own = Object.keys(benchmark.options ?? {}).filter((name) => options[name] !== undefined);
   const started = new Date().toISOString();
   const before = machine();
   const outcome = await benchmark.run({
     rounds,
-    isSmall: options.small === true,
-    isProfiled: options.profile === true,
-    only: options.only?.split(',') ?? [],
+    isSmoke,
+    isProfiled: options['profile'] === true,
+    variants: options['variants']?.toString().split(',') ?? [],
+    options: Object.fromEntries(own.map((name) => [name, String(options[name])])),
     cleanup,
     progress: (text) => process.stderr.write(`${benchmark.name}: ${text}\n`),
   });
@@ -70,7 +95,7 @@ async function runOne(benchmark: Benchmark, options: Options, cleanup: Cleanup):
     started,
     commit: commit(),
     rounds,
-    isSmall: options.small === true,
+    isSmoke,
     machine: before,
   };
   const { cpu, cores, memoryGib, node, loadAverage1Min } = before;
@@ -81,32 +106,20 @@ async function runOne(benchmark: Benchmark, options: Options, cleanup: Cleanup):
       .map(([key, value]) => `${key} ${value}`)
       .join(', ')}\n\n${report(outcome)}\n`,
   );
-  if (options.json !== undefined)
-    writeFileSync(options.json, `${JSON.stringify({ format: 'meshtrail/bench/v1', ...facts, ...outcome }, null, 1)}\n`);
+  if (options['json'] !== undefined)
+    writeFileSync(
+      String(options['json']),
+      `${JSON.stringify({ format: 'meshtrail/bench/v1', ...facts, ...outcome }, null, 1)}\n`,
+    );
   return outcome.checks.every(({ ok }) => ok) ? 0 : 1;
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      json: { type: 'string' },
-      rounds: { type: 'string' },
-      only: { type: 'string' },
-      profile: { type: 'boolean' },
-      small: { type: 'boolean' },
-    },
-  });
-  const [name, ...more] = positionals;
-  const benchmark = BENCHMARKS.find((one) => one.name === name);
-  if (name === undefined) {
-    process.stdout.write(list());
-    return 0;
-  }
-  if (benchmark === undefined || more.length > 0 || !/^[1-9]\d{0,2}$/.test(values.rounds ?? '1')) {
-    process.stderr.write(list());
-    return USAGE;
+  const parsed = parse(args);
+  const benchmark = parsed?.benchmark;
+  if (parsed === undefined || benchmark === undefined) {
+    (parsed === undefined ? process.stderr : process.stdout).write(list());
+    return parsed === undefined ? USAGE : 0;
   }
   const cleanup = new Cleanup();
   let isLeaving = false;
@@ -119,7 +132,7 @@ async function main(args: readonly string[]): Promise<number> {
       cleanup.run().then(leave, leave);
     });
   try {
-    return await runOne(benchmark, values, cleanup);
+    return await runOne(benchmark, parsed.options, cleanup);
   } catch (error) {
     process.stderr.write(
       `${benchmark.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,

@@ -13,7 +13,7 @@ import { RawConnection } from '../lib/raw-http.ts';
 import { Chain, fullBatchRows, jsonRecord, Traffic } from '../lib/traffic.ts';
 
 const RECORDS = 150_000;
-const RECORDS_SMALL = 3000;
+const RECORDS_SMOKE = 3000;
 const CONNECTIONS = 4;
 const ZSTD_LEVEL = 3;
 const TICK_RECORDS = 20;
@@ -163,18 +163,18 @@ async function weigh(name: MixName, records: number, input: RunInput, notebook: 
 }
 
 async function run(input: RunInput): Promise<Outcome> {
-  const names = chosen(Object.keys(MIXES) as MixName[], input.only);
+  const names = chosen(Object.keys(MIXES) as MixName[], input.variants);
   const notebook = new Notebook();
   const checks: Check[] = [];
   for (let round = 0; round < input.rounds; round++) {
     for (const name of names) {
       input.progress(`round ${round + 1} of ${input.rounds}: ${name}`);
       const share = name === 'tick' ? 0.4 : 1;
-      checks.push(await weigh(name, input.isSmall ? RECORDS_SMALL : RECORDS * share, input, notebook));
+      checks.push(await weigh(name, input.isSmoke ? RECORDS_SMOKE : RECORDS * share, input, notebook));
     }
   }
   return {
-    settings: { records: input.isSmall ? RECORDS_SMALL : RECORDS, zstdLevelOfJson: ZSTD_LEVEL },
+    settings: { records: input.isSmoke ? RECORDS_SMOKE : RECORDS, zstdLevelOfJson: ZSTD_LEVEL },
     subjects: names.map((name) => notebook.subject(name, MIXES[name].what)),
     ratios: [],
     checks,

@@ -1,209 +1,222 @@
-// Benchmark `filter`: what recording costs Envoy for each request, beside no recording and Envoy's own logs in the same rounds.
+// Benchmark `filter`: what recording costs Envoy for each request, in every role, beside no recording and Envoy's own logs in the
+// same rounds; in plaintext and with mTLS, with one worker and with two.
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { type Envoy, findEnvoy, startEnvoy } from '../../../collector/src/demo/envoy.ts';
-import { freePorts } from '../../../collector/src/demo/ports.ts';
-import { type Benchmark, chosen, type RunInput } from '../lib/benchmark.ts';
-import { type RunningCollector, startCollector } from '../lib/collector.ts';
-import { type Check, Notebook, type Outcome } from '../lib/figures.ts';
-import { Disturbance } from '../lib/machine.ts';
-import { cpuNs, MEASURED_CORE, NodeChild, OTHER_CORE, pinRunning, residentMib } from '../lib/processes.ts';
-import { type Figures, interleave } from '../lib/rounds.ts';
-import { proxyConfig, upstreamConfig, type Variant } from './config.ts';
-import type { LoadReply, LoadRequest } from './load.ts';
-import type { SinkReply } from './sink.ts';
+import { findEnvoy } from '../../../collector/src/demo/envoy.ts';
+import { type Benchmark, chosen, chosenByOption, countOption, type RunInput } from '../lib/benchmark.ts';
+import { type Check, Notebook, type Outcome, type Ratio, type Subject, type Table } from '../lib/figures.ts';
+import { Cleanup, type NodeChild } from '../lib/processes.ts';
+import { interleave } from '../lib/rounds.ts';
+import type { SinkReply } from './als-sink.ts';
+import type { BatchSinkReply, Received } from './batch-sink.ts';
+import { COUNTED_METRIC } from './counting.ts';
+import { CONNECTIONS, Field, SETTLE_MS, startNode } from './field.ts';
+import { costTable, driftUs } from './table.ts';
+import { type Setting, settingName, VARIANT_NAMES, VARIANTS, type VariantName, variantOf } from './variants.ts';
 
-const CONNECTIONS = 8;
 /** Many short rounds: the machine drifts by more than what is measured. */
 const REQUESTS = 8000;
-const REQUESTS_SMALL = 400;
-/** After the requests of a round: longer than every flush interval, so that what a round delivers late is in its figure. */
-const SETTLE_MS = 1300;
-const WASM_FILE = fileURLToPath(new URL('../../../build/filter.wasm', import.meta.url));
+const REQUESTS_SMOKE = 400;
+const TLS = ['none', 'mtls'] as const;
+const WORKERS = ['1', '2'] as const;
 
-const WHAT = {
-  none: 'Envoy as a plain proxy, nothing recorded',
-  meshtrail: 'our filter (release module) as HTTP filter, delivering to a live collector',
-  jsonFile: "Envoy's JSON file access log, 27 fields; nothing ships the file",
-  grpcAls: "Envoy's gRPC access log to a live sink that reads every message",
-} as const satisfies Record<Variant['kind'], string>;
-type Name = keyof typeof WHAT;
-const NAMES = Object.keys(WHAT) as Name[];
-
-interface Target {
-  readonly envoy: Envoy;
-  readonly port: number;
-  requests: number;
+interface Sinks {
+  readonly batches: NodeChild;
+  readonly als: NodeChild;
 }
 
-interface Field {
-  readonly load: NodeChild;
-  readonly sink: NodeChild;
-  readonly collector: RunningCollector;
-  readonly upstream: Envoy;
-  readonly jsonPath: string;
-  readonly targets: Readonly<Partial<Record<Name, Target>>>;
+const pidOf = (name: VariantName, { batches, als }: Sinks): number | undefined => {
+  const variant = variantOf(name);
+  if (variant.kind === 'grpcAls') return als.pid;
+  return variant.kind === 'wasm' && variant.module === 'release' ? batches.pid : undefined;
+};
+
+interface Delivered {
+  readonly count: number;
+  readonly bytes: number;
+  readonly records: number;
+  readonly batches?: number;
+  readonly where: string;
+  readonly isWhole: boolean;
 }
 
-async function start({ cleanup }: RunInput, names: readonly Name[], binary: string): Promise<Field> {
-  const workDir = cleanup.directory();
-  const child = (name: string): NodeChild => {
-    const args = [fileURLToPath(new URL(`${name}.ts`, import.meta.url))];
-    const made = new NodeChild({ args, core: OTHER_CORE, logFile: join(workDir, `${name}.log`) });
-    cleanup.add(() => made.stop());
-    return made;
-  };
-  const [load, sink] = [child('load'), child('sink')];
-  const collector = await startCollector({ workDir, core: OTHER_CORE });
-  cleanup.add(() => collector.stop());
-  const ports = await freePorts(1 + names.length);
-  const upstreamPort = ports[0] as number;
-  const envoy = async (name: string, core: number, config: ReturnType<typeof upstreamConfig>): Promise<Envoy> => {
-    const made = await startEnvoy(binary, name, join(workDir, name), config);
-    cleanup.add(() => made.stop());
-    pinRunning(made.pid, core);
-    return made;
-  };
-  const upstream = await envoy('upstream', OTHER_CORE, upstreamConfig(upstreamPort));
-  const { port: sinkPort } = await sink.ask<SinkReply>({});
-  const jsonPath = join(workDir, 'access.json');
-  const variants: Record<Name, Variant> = {
-    none: { kind: 'none' },
-    meshtrail: { kind: 'meshtrail', wasmFile: WASM_FILE, ingestPort: collector.ingestPort },
-    jsonFile: { kind: 'jsonFile', path: jsonPath },
-    grpcAls: { kind: 'grpcAls', sinkPort },
-  };
-  const targets: Partial<Record<Name, Target>> = {};
-  for (const [i, name] of names.entries()) {
-    const port = ports[1 + i] as number;
-    const config = proxyConfig(port, upstreamPort, variants[name]);
-    targets[name] = { envoy: await envoy(name, MEASURED_CORE, config), port, requests: 0 };
-  }
-  return { load, sink, collector, upstream, jsonPath, targets };
-}
-
-async function send({ load }: Field, target: Target, requests: number): Promise<LoadReply> {
-  const request: LoadRequest = { port: target.port, requests, connections: CONNECTIONS };
-  const reply = await load.ask<LoadReply>(request);
-  if (reply.answered !== requests) throw new Error(`${requests} requests, and ${reply.answered} were answered`);
-  target.requests += requests;
-  return reply;
-}
-
-async function round(field: Field, name: Name, requests: number): Promise<Figures> {
-  const { load, sink, collector, upstream, targets } = field;
-  const target = targets[name] as Target;
-  const { envoy } = target;
-  const receiver = name === 'meshtrail' ? collector.pid : name === 'grpcAls' ? sink.pid : undefined;
-  const allPids = [
-    load.pid,
-    sink.pid,
-    collector.pid,
-    upstream.pid,
-    ...Object.values(targets).map((each) => each.envoy.pid),
-  ];
-  const disturbance = new Disturbance(allPids);
-  const before = [envoy.pid, receiver ?? envoy.pid, load.pid, upstream.pid].map(cpuNs) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  const sent = await send(field, target, requests);
-  await sleep(SETTLE_MS);
-  const [cpu, receiverCpu, loadCpu, upstreamCpu] = [envoy.pid, receiver ?? envoy.pid, load.pid, upstream.pid].map(
-    (pid, i) => cpuNs(pid) - (before[i] as number),
-  ) as [number, number, number, number];
-  const { foreignCores, stealCores } = disturbance.end();
-  const otherCpu = loadCpu + upstreamCpu + (receiver === undefined ? 0 : receiverCpu);
+function fromBatches({ exchanges, bytes, records, batches, invalid, seen, recorded }: Received): Delivered {
   return {
-    cpuPerRequestUs: ['us', cpu / 1000 / requests],
-    requestsPerSecond: ['requests/s', (1000 * requests) / sent.elapsedMs],
-    latencyP50Ms: ['ms', sent.latencyMsP50],
-    latencyP99Ms: ['ms', sent.latencyMsP99],
-    ...(receiver === undefined ? {} : { receiverCpuPerRequestUs: ['us', receiverCpu / 1000 / requests] as const }),
-    otherCoreBusy: ['cores', otherCpu / 1e6 / sent.elapsedMs],
-    foreignCores: ['cores', foreignCores],
-    stealCores: ['cores', stealCores],
+    count: exchanges,
+    bytes,
+    records,
+    batches,
+    where: `at the sink (${records} rows in ${batches} batches, ${invalid} invalid, ${seen - recorded} dropped)`,
+    isWhole: invalid === 0 && seen === recorded && recorded === records,
   };
 }
 
-/** Stops the proxies, which sends what they hold, and counts what arrived. */
-async function delivered(field: Field, notebook: Notebook): Promise<Check[]> {
-  const { targets, sink, collector, jsonPath } = field;
-  const als = await sink.ask<SinkReply>({});
-  for (const [name, { envoy }] of Object.entries(targets)) {
-    notebook.note(name, 'residentMib', 'MiB', residentMib(envoy.pid));
-    await envoy.stop();
+async function counted(adminUrl: string): Promise<number> {
+  const text = await (await fetch(`${adminUrl}/stats?filter=${COUNTED_METRIC}`)).text();
+  return Number(/: (\d+)/.exec(text)?.[1] ?? Number.NaN);
+}
+
+/** Stops the proxies and tells what came of the requests of each. */
+async function deliveries(
+  field: Field<VariantName>,
+  names: readonly VariantName[],
+  sinks: Sinks,
+  jsonPath: string,
+): Promise<Map<VariantName, Delivered>> {
+  const counts = new Map<VariantName, number>();
+  for (const name of names) {
+    const variant = variantOf(name);
+    if (variant.kind !== 'wasm' || variant.module !== 'counting') continue;
+    counts.set(name, await counted(field.proxies[name].envoy.adminUrl));
   }
-  // Whatever came last is published within an interval.
+  await field.stopProxies();
   await sleep(SETTLE_MS);
-  const headers = await collector.batches();
-  const records = headers.reduce((sum, { recordCount }) => sum + recordCount, 0);
-  const wireBytes = headers.reduce((sum, { bodyBytes }) => sum + bodyBytes, 0);
+  const batches = await sinks.batches.ask<BatchSinkReply>({ names: [] });
+  const als = await sinks.als.ask<SinkReply>({});
   const json = existsSync(jsonPath) ? readFileSync(jsonPath) : Buffer.alloc(0);
   const lines = json.reduce((sum, byte) => sum + (byte === 10 ? 1 : 0), 0);
-  const note = (name: Name, bytes: number, count: number): void =>
-    notebook.note(name, 'wireBytesPerRecord', 'bytes', count === 0 ? Number.NaN : bytes / count);
-  note('meshtrail', wireBytes, records);
-  note('jsonFile', json.length, lines);
-  note('grpcAls', als.bytes, als.entries);
-  if (headers.length > 0) notebook.note('meshtrail', 'recordsPerBatch', 'records', records / headers.length);
-  const check = (name: Name, count: number, where: string): Check[] => {
-    const requests = targets[name]?.requests;
-    if (requests === undefined) return [];
-    return [{ what: `${name}: ${count} records ${where}, ${requests} requests sent`, ok: count === requests }];
+  const found = new Map<VariantName, Delivered>();
+  for (const name of names) {
+    const { kind } = variantOf(name);
+    const received = batches[name];
+    const count = counts.get(name);
+    if (count !== undefined) found.set(name, { count, bytes: 0, records: 0, where: 'counted', isWhole: true });
+    else if (kind === 'wasm' && received !== undefined) found.set(name, fromBatches(received));
+    else if (kind === 'jsonFile')
+      found.set(name, { count: lines, bytes: json.length, records: lines, where: 'in the file', isWhole: true });
+    else if (kind === 'grpcAls')
+      found.set(name, {
+        count: als.entries,
+        bytes: als.bytes,
+        records: als.entries,
+        batches: als.messages,
+        where: `at the sink, in ${als.messages} messages`,
+        isWhole: true,
+      });
+  }
+  return found;
+}
+
+/** Differences and drift, from the rounds; bytes and batch sizes, from what was delivered. */
+function derive(
+  notebook: Notebook,
+  names: readonly VariantName[],
+  delivered: ReadonlyMap<VariantName, Delivered>,
+): void {
+  const base = notebook.valuesOf('none', 'cpuPerRequestUs');
+  for (const name of names) {
+    const added = notebook.valuesOf(name, 'cpuPerRequestUs').map((value, i) => value - (base[i] ?? Number.NaN));
+    if (name !== 'none') for (const value of added) notebook.note(name, 'addedCpuPerRequestUs', 'us', value);
+    notebook.note(name, 'driftUs', 'us', driftUs(name === 'none' ? base : added));
+    const resident = notebook.valuesOf(name, 'residentMib');
+    notebook.note(name, 'residentGrowthMib', 'MiB', (resident.at(-1) ?? Number.NaN) - (resident[0] ?? Number.NaN));
+    const { records = 0, bytes = 0, batches } = delivered.get(name) ?? {};
+    if (records === 0) continue;
+    notebook.note(name, 'wireBytesPerRecord', 'bytes', bytes / records);
+    if (batches !== undefined) notebook.note(name, 'recordsPerBatch', 'records', records / batches);
+  }
+}
+
+interface SettingOutcome {
+  readonly subjects: readonly Subject[];
+  readonly ratios: readonly Ratio[];
+  readonly checks: readonly Check[];
+  readonly table: Table;
+  readonly repeats: number;
+}
+
+async function measureSetting(
+  input: RunInput,
+  setting: Setting,
+  names: readonly VariantName[],
+  requests: number,
+): Promise<SettingOutcome> {
+  const cleanup = new Cleanup();
+  input.cleanup.add(() => cleanup.run());
+  const title = settingName(setting);
+  const progress = (text: string): void => input.progress(`${title}: ${text}`);
+  const workDir = cleanup.directory();
+  const sinks: Sinks = {
+    batches: startNode(cleanup, workDir, new URL('batch-sink.ts', import.meta.url)),
+    als: startNode(cleanup, workDir, new URL('als-sink.ts', import.meta.url)),
   };
-  return [
-    ...check('meshtrail', records, 'in the signed log'),
-    ...check('jsonFile', lines, 'in the file'),
-    ...check('grpcAls', als.entries, `in ${als.messages} messages at the sink`),
-  ];
+  const ports = await sinks.batches.ask<BatchSinkReply>({ names });
+  const { port: alsPort } = await sinks.als.ask<SinkReply>({});
+  const jsonPath = join(workDir, 'access.json');
+  const each = <Value>(value: (name: VariantName) => Value): Record<VariantName, Value> =>
+    Object.fromEntries(names.map((name) => [name, value(name)])) as Record<VariantName, Value>;
+  progress('starting the proxies');
+  const field = await Field.start({
+    cleanup,
+    setting,
+    variants: each(variantOf),
+    receivers: each((name) => ({ ingestPort: ports[name]?.port ?? 0, alsPort, jsonPath })),
+    otherPids: [sinks.batches.pid, sinks.als.pid],
+  });
+  for (const name of names) {
+    progress(`warm-up: ${name}`);
+    await field.send(name, requests);
+  }
+  await sleep(SETTLE_MS);
+  const notebook = new Notebook();
+  const { rounds, isSmoke } = input;
+  const repeats = await interleave({
+    subjects: names,
+    rounds,
+    isSmoke,
+    notebook,
+    progress,
+    measure: async (name) => await field.measure(name, requests, pidOf(name, sinks)),
+  });
+  progress('counting what was delivered');
+  const delivered = await deliveries(field, names, sinks, jsonPath);
+  derive(notebook, names, delivered);
+  await cleanup.run();
+  const checks = [...delivered].map(([name, { count, where, isWhole }]) => {
+    const sent = field.proxies[name].requests;
+    return { what: `${title}, ${name}: ${count} ${where}, ${sent} requests sent`, ok: count === sent && isWhole };
+  });
+  const recorders = names.filter((name) => name !== 'none');
+  const subjectName = (name: string): string => `${setting.tls}/${setting.workers}/${name}`;
+  const named = (ratio: Ratio): Ratio => ({ ...ratio, of: subjectName(ratio.of), to: subjectName(ratio.to) });
+  const toNone = notebook.ratios('cpuPerRequestUs', recorders, ['none']);
+  const toRivals = recorders.flatMap((name) =>
+    (['grpcAls', 'jsonFile'] as const)
+      .filter((rival) => rival !== name)
+      .flatMap((rival) => notebook.ratioOfMedians('addedCpuPerRequestUs', name, rival)),
+  );
+  return {
+    subjects: names.map((name) => ({ ...notebook.subject(name, VARIANTS[name].what), name: subjectName(name) })),
+    ratios: [...toNone, ...toRivals].map(named),
+    checks,
+    table: costTable({ title, names, notebook, ratios: [...toNone, ...toRivals] }),
+    repeats,
+  };
 }
 
 async function run(input: RunInput): Promise<Outcome> {
   const binary = findEnvoy();
-  const requests = input.isSmall ? REQUESTS_SMALL : REQUESTS;
-  const names = chosen(NAMES, input.only);
-  const field = await start(input, names, binary);
-  const notebook = new Notebook();
-  for (const name of names) {
-    input.progress(`warm-up: ${name}`);
-    await send(field, field.targets[name] as Target, requests);
-  }
-  await sleep(SETTLE_MS);
-  const repeats = await interleave({
-    subjects: names,
-    rounds: input.rounds,
-    isSmall: input.isSmall,
-    notebook,
-    progress: input.progress,
-    measure: async (name) => await round(field, name, requests),
-  });
-  input.progress('counting what was delivered');
-  const checks = await delivered(field, notebook);
-  const recorders = names.filter((name) => name !== 'none');
-  const base = notebook.valuesOf('none', 'cpuPerRequestUs');
-  for (const name of recorders)
-    for (const [i, value] of notebook.valuesOf(name, 'cpuPerRequestUs').entries())
-      notebook.note(name, 'addedCpuPerRequestUs', 'us', value - (base[i] ?? Number.NaN));
-  const version =
-    execFileSync(binary, ['--version'])
-      .toString()
-      .match(/version: (.*)/)?.[1] ?? 'unknown';
+  const requests = countOption(input, 'requests', input.isSmoke ? REQUESTS_SMOKE : REQUESTS);
+  const names = chosen(VARIANT_NAMES, input.variants);
+  const asked = chosenByOption(input, 'tls', TLS).flatMap((tls) =>
+    chosenByOption(input, 'workers', WORKERS).map((workers) => ({ tls, workers: workers === '1' ? 1 : 2 }) as const),
+  );
+  // Smoke: each value once.
+  const isPart = input.isSmoke && asked.length === TLS.length * WORKERS.length;
+  const settings = isPart ? asked.filter(({ tls, workers }) => (tls === 'none') === (workers === 1)) : asked;
+  const outcomes: SettingOutcome[] = [];
+  for (const setting of settings) outcomes.push(await measureSetting(input, setting, names, requests));
+  const version = /version: (.*)/.exec(execFileSync(binary, ['--version']).toString())?.[1] ?? 'unknown';
+  const repeats = outcomes.reduce((sum, outcome) => sum + outcome.repeats, 0);
   return {
-    settings: { connections: CONNECTIONS, requestsInRound: requests, workers: 1, tls: 'none', repeats, envoy: version },
-    subjects: names.map((name) => notebook.subject(name, WHAT[name])),
-    ratios: [
-      ...notebook.ratios('cpuPerRequestUs', recorders, ['none']),
-      ...notebook.ratioOfMedians('addedCpuPerRequestUs', 'meshtrail', 'grpcAls'),
-      ...notebook.ratioOfMedians('addedCpuPerRequestUs', 'meshtrail', 'jsonFile'),
-    ],
-    checks,
+    settings: { connections: CONNECTIONS, requestsInRound: requests, repeats, envoy: version },
+    subjects: outcomes.flatMap(({ subjects }) => subjects),
+    ratios: outcomes.flatMap(({ ratios }) => ratios),
+    tables: outcomes.map(({ table }) => table),
+    checks: outcomes.flatMap(({ checks }) => checks),
     notes: [],
   };
 }
@@ -211,7 +224,12 @@ async function run(input: RunInput): Promise<Outcome> {
 export const filter: Benchmark = {
   name: 'filter',
   summary:
-    "Envoy's CPU time for each request with our filter, its JSON file log, its gRPC log with a live sink, and nothing.",
-  roundsDefault: 15,
+    "Envoy's CPU time for each request with our filter in each role, its JSON file log, its gRPC log, and nothing.",
+  roundsDefault: 8,
+  options: {
+    tls: ['none,mtls', 'how the proxy is reached; both by default'],
+    workers: ['1,2', 'its worker threads; both by default'],
+    requests: ['N', `requests in a round, ${REQUESTS} by default`],
+  },
   run,
 };

@@ -4,7 +4,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { random } from '../../support/facts.ts';
 import { percentile } from '../lib/figures.ts';
 import { serveParent } from '../lib/processes.ts';
-import { RawConnection } from '../lib/raw-http.ts';
+import { type ClientTls, RawConnection } from '../lib/raw-http.ts';
 import { AUTHORITY, MISSING_PREFIX } from './config.ts';
 
 /** Requests differ in path, agent, ids and body; after so many they repeat. */
@@ -17,6 +17,7 @@ export interface LoadRequest {
   readonly port: number;
   readonly requests: number;
   readonly connections: number;
+  readonly tls?: ClientTls | undefined;
 }
 
 export interface LoadReply {
@@ -59,18 +60,17 @@ const requests = Array.from({ length: DIFFERENT_REQUESTS }, (_, i) => makeReques
 const open = new Map<string, RawConnection>();
 let sent = 0;
 
-async function connection(port: number, number: number): Promise<RawConnection> {
+async function connection({ port, tls }: LoadRequest, number: number): Promise<RawConnection> {
   const key = `${port}/${number}`;
   const known = open.get(key);
   if (known !== undefined) return known;
-  const fresh = await RawConnection.open(port);
+  const fresh = await RawConnection.open(port, tls);
   open.set(key, fresh);
   return fresh;
 }
 
 async function run(request: LoadRequest): Promise<LoadReply> {
-  const { port, connections } = request;
-  const sockets = await Promise.all(Array.from({ length: connections }, (_, i) => connection(port, i)));
+  const sockets = await Promise.all(Array.from({ length: request.connections }, (_, i) => connection(request, i)));
   const latencyMs: number[] = [];
   let left = request.requests;
   let answered = 0;

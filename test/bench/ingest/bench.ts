@@ -102,9 +102,9 @@ async function send(client: NodeChild, target: Target, batches: number): Promise
 }
 
 /** Enough bodies to fill a round at the rate of the warm-up. */
-async function warmUp(client: NodeChild, target: Target, isSmall: boolean): Promise<void> {
-  const { batches, elapsedMs } = await send(client, target, isSmall ? 32 : WARM_UP_BATCHES);
-  target.perRound = isSmall ? 48 : Math.min(BATCHES_MAX, Math.ceil((batches * ROUND_MS) / elapsedMs));
+async function warmUp(client: NodeChild, target: Target, isSmoke: boolean): Promise<void> {
+  const { batches, elapsedMs } = await send(client, target, isSmoke ? 32 : WARM_UP_BATCHES);
+  target.perRound = isSmoke ? 48 : Math.min(BATCHES_MAX, Math.ceil((batches * ROUND_MS) / elapsedMs));
 }
 
 async function round(client: NodeChild, target: Target): Promise<Figures> {
@@ -154,21 +154,21 @@ function profileNotes(profileDir: string): string[] {
   return [...steps.map(line('step')), ...functions.slice(0, PROFILE_LINES).map(line('self'))];
 }
 
-async function run({ rounds, isSmall, isProfiled, only, cleanup, progress }: RunInput): Promise<Outcome> {
+async function run({ rounds, isSmoke, isProfiled, variants, cleanup, progress }: RunInput): Promise<Outcome> {
   const workDir = cleanup.directory();
   const profileDir = isProfiled ? join(workDir, 'profile') : undefined;
   if (profileDir !== undefined) mkdirSync(profileDir);
   const field = await start(cleanup, workDir, profileDir);
   const notebook = new Notebook();
-  const names = chosen(NAMES, only);
+  const names = chosen(NAMES, variants);
   for (const name of names) {
     progress(`warm-up: ${name}`);
-    await warmUp(field.client, field.targets[name], isSmall);
+    await warmUp(field.client, field.targets[name], isSmoke);
   }
   const repeats = await interleave({
     subjects: names,
     rounds,
-    isSmall,
+    isSmoke,
     notebook,
     progress,
     measure: async (name) => await round(field.client, field.targets[name]),

@@ -38,10 +38,18 @@ export interface Check {
   readonly ok: boolean;
 }
 
+/** A table of a benchmark's own, shown in place of the one with a column for each subject. */
+export interface Table {
+  readonly title: string;
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
 export interface Outcome {
   readonly settings: Readonly<Record<string, string | number>>;
   readonly subjects: readonly Subject[];
   readonly ratios: readonly Ratio[];
+  readonly tables?: readonly Table[];
   readonly checks: readonly Check[];
   readonly notes: readonly string[];
 }
@@ -137,7 +145,7 @@ export function shown(value: number): string {
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
-const spreadText = ({ median: middle, min, max }: Spread): string =>
+export const spreadText = ({ median: middle, min, max }: Spread): string =>
   min < max ? `${shown(middle)} [${shown(min)}..${shown(max)}]` : shown(middle);
 
 /** Rows of cells as aligned text; the first row is the head. */
@@ -153,8 +161,19 @@ export function aligned(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** The tables of an outcome: a row for each figure, a column for each subject; then ratios, checks and notes. */
-export function report({ subjects, ratios, checks, notes }: Outcome): string {
+/** A table in Markdown, its columns aligned. */
+function markdown({ title, head, rows }: Table): string {
+  const cells = [head, head.map((_, column) => (column === 0 ? '---' : '---:')), ...rows];
+  const widths = head.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  const lines = cells.map(
+    (row) =>
+      `| ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`,
+  );
+  return [title, '', ...lines].join('\n');
+}
+
+/** A row for each figure, a column for each subject; then the ratios. */
+function plainTables(subjects: readonly Subject[], ratios: readonly Ratio[]): string[] {
   const names = [...new Set(subjects.flatMap(({ figures }) => Object.keys(figures)))];
   const rows = names.map((name) => {
     const unit = subjects.map(({ figures }) => figures[name]?.unit).find((text) => text !== undefined);
@@ -171,12 +190,19 @@ export function report({ subjects, ratios, checks, notes }: Outcome): string {
     `x${spreadText(ratio)}`,
   ]);
   return [
-    ...subjects.map(({ name, what }) => `${name}: ${what}`),
-    '',
     aligned([['median [min..max] of the rounds', ...subjects.map(({ name }) => name)], ...rows]),
     ...(ratioRows.length === 0
       ? []
       : ['', aligned([['ratio', 'median [min..max], or of medians [5 %..95 % of resampled rounds]'], ...ratioRows])]),
+  ];
+}
+
+/** An outcome as text: its subjects, its tables, checks and notes. */
+export function report({ subjects, ratios, tables, checks, notes }: Outcome): string {
+  return [
+    ...subjects.map(({ name, what }) => `${name}: ${what}`),
+    '',
+    ...(tables === undefined ? plainTables(subjects, ratios) : [tables.map(markdown).join('\n\n')]),
     '',
     ...checks.map(({ what, ok }) => `${ok ? 'ok  ' : 'FAIL'}  ${what}`),
     ...notes.map((text) => `note  ${text}`),

@@ -46,9 +46,9 @@ export function directoryBytes(directory: string): number {
     .reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0);
 }
 
-/** Moves a running process with all its threads to a core. */
-export function pinRunning(pid: number, core: number): void {
-  if (canPin) spawnSync('taskset', ['-a', '-c', '-p', String(core), String(pid)]);
+/** Moves a running process with all its threads to cores. */
+export function pinRunning(pid: number, ...cores: readonly number[]): void {
+  if (canPin) spawnSync('taskset', ['-a', '-c', '-p', cores.join(','), String(pid)]);
 }
 
 /** What must be undone when a benchmark ends, however it ends; the last made is undone first. */

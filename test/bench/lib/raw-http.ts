@@ -1,11 +1,21 @@
-// HTTP/1.1 over plain sockets, one request at a time on each kept-alive connection: a client that costs little beside what it measures.
+// HTTP/1.1 over sockets, one request at a time on each kept-alive connection: a client that costs little beside what it measures.
 
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 
 export interface Reply {
   readonly status: number;
   readonly body: Buffer;
+}
+
+/** PEM files of a client's identity and of the authority that it trusts. */
+export interface ClientTls {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  readonly caFile: string;
+  readonly serverName: string;
 }
 
 const HEAD_END = Buffer.from('\r\n\r\n');
@@ -23,9 +33,23 @@ export class RawConnection {
     socket.on('close', () => this.fail(new Error('the server closed the connection')));
   }
 
-  static async open(port: number): Promise<RawConnection> {
-    const socket = connect(port, '127.0.0.1');
-    await once(socket, 'connect');
+  static async open(port: number, tls?: ClientTls): Promise<RawConnection> {
+    if (tls === undefined) {
+      const socket = connect(port, '127.0.0.1');
+      await once(socket, 'connect');
+      return new RawConnection(socket);
+    }
+    const socket = connectTls({
+      port,
+      host: '127.0.0.1',
+      cert: readFileSync(tls.certificateFile),
+      key: readFileSync(tls.keyFile),
+      ca: readFileSync(tls.caFile),
+      servername: tls.serverName,
+      // A workload's certificate names an identity, not a host; the authority is checked.
+      checkServerIdentity: () => undefined,
+    });
+    await once(socket, 'secureConnect');
     return new RawConnection(socket);
   }
 

@@ -29,13 +29,13 @@ export function shuffled<T>(items: readonly T[], next: () => number): T[] {
 export async function interleave<Name extends string>(input: {
   readonly subjects: readonly Name[];
   readonly rounds: number;
-  readonly isSmall: boolean;
+  readonly isSmoke: boolean;
   readonly notebook: Notebook;
   readonly progress: (text: string) => void;
   readonly measure: (subject: Name) => Promise<Figures>;
 }): Promise<number> {
-  const { subjects, rounds, isSmall, notebook, progress, measure } = input;
-  const repeatsMax = isSmall ? 0 : REPEATS_PER_ROUND * rounds;
+  const { subjects, rounds, isSmoke, notebook, progress, measure } = input;
+  const repeatsMax = isSmoke ? 0 : REPEATS_PER_ROUND * rounds;
   const next = random(rounds + subjects.length);
   let repeats = 0;
   for (let round = 0; round < rounds; round++) {
