@@ -11,6 +11,19 @@ const TARGETS = ['release', 'debug'];
 const TRANSFORM = 'tools/static-texts.js';
 
 /**
+ * What Node is to run for one target of asconfig.json.
+ * @param {string} root
+ * @param {string} target
+ * @param {string} [outFile] where another file than the target's is wanted
+ */
+export function compilerArguments(root, target, outFile) {
+  const asc = join(root, 'node_modules', 'assemblyscript', 'bin', 'asc.js');
+  // The compiler finds a transform by an absolute path only.
+  const args = [asc, '--config', 'asconfig.json', '--transform', join(root, TRANSFORM)];
+  return [...args, ...(outFile === undefined ? [] : ['--outFile', outFile]), '--target', target];
+}
+
+/**
  * @param {string} root
  * @returns {import('./stamps.js').Step}
  */
@@ -23,13 +36,11 @@ export function filterStep(root) {
     results: [module, `${module}.sha256`, join(build, 'filter.debug.wasm')],
     work: async (surroundings) => {
       mkdirSync(build, { recursive: true });
-      const asc = join(root, 'node_modules', 'assemblyscript', 'bin', 'asc.js');
       for (const target of TARGETS) {
         await run(surroundings, {
           title: `building the filter (asc, ${target})`,
           command: findNode24(),
-          // The compiler finds a transform by an absolute path only.
-          args: [asc, '--config', 'asconfig.json', '--transform', join(root, TRANSFORM), '--target', target],
+          args: compilerArguments(root, target),
           remedy: 'Correct what the compiler names under filter/assembly, then run `npm run build`.',
         });
       }

@@ -1,7 +1,9 @@
-// Comparisons over linear memory. A text constant (texts.ts, abi/paths.ts) is one length byte with the bytes behind it.
+// Comparisons over linear memory. A text constant (text.ts) is one length byte with the bytes behind it.
 
 export function isEqual(a: usize, b: usize, bytes: usize): bool {
-  for (let i: usize = 0; i < bytes; i++) if (load<u8>(a + i) != load<u8>(b + i)) return false;
+  const whole = bytes & ~7;
+  for (let i: usize = 0; i < whole; i += 8) if (load<u64>(a + i) != load<u64>(b + i)) return false;
+  for (let i = whole; i < bytes; i++) if (load<u8>(a + i) != load<u8>(b + i)) return false;
   return true;
 }
 

@@ -41,8 +41,8 @@ const HEADER_COUNT: usize = 9;
 const NUMBERS: usize = memory.data(40, 4); // u32 each
 
 export let flushIntervalMs: u32 = 1000;
-export let role: u8 = ROLE_SIDECAR;
-export let buffers: u32 = BUFFERS_MAX;
+export let role: u8 = 1; // ROLE_SIDECAR
+export let buffers: u32 = 32; // BUFFERS_MAX
 /** Age from which a living exchange or connection gets an open record, and how often an interval record then. */
 export let openAfterMs: u32 = 5000;
 export let intervalMs: u32 = 60000;
