@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { median, percentile } from './lib/figures.ts';
+import { line } from './million/trend.ts';
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
 const RUN_MS_MAX = 120_000;
@@ -94,7 +95,7 @@ function runSmoke(
 test('the list names every benchmark, and an unknown name or option is a mistake of usage', () => {
   const { status, out } = bench();
   assert.equal(status, 0);
-  for (const name of ['ingest', 'filter', 'bytes']) assert.match(out, new RegExp(`^  ${name} `, 'm'));
+  for (const name of ['ingest', 'filter', 'million', 'bytes']) assert.match(out, new RegExp(`^  ${name} `, 'm'));
   for (const args of [['nothing'], ['ingest', '--tls', 'none'], ['filter', '--rounds', 'many'], ['filter', 'more']]) {
     const wrong = bench(...args);
     assert.equal(wrong.status, 2, args.join(' '));
@@ -108,6 +109,12 @@ test('medians and percentiles', () => {
   assert.equal(median([4, 1, 2, 3]), 2.5);
   assert.equal(percentile([5, 1, 4, 2, 3], 0.5), 3);
   assert.equal(percentile([5, 1, 4, 2, 3], 0.99), 5);
+});
+
+test('a line through values knows how far it moves and how sure that is', () => {
+  assert.deepEqual(line([3, 5, 7, 9]), { slope: 2, error: 0 });
+  const { slope, error } = line([1, 0, 1, 0]);
+  assert.ok(Math.abs(slope + 0.2) < 1e-12 && Math.abs(error - Math.sqrt(0.8 / 2 / 5)) < 1e-12);
 });
 
 test('ingest: every subject in every round, everything acknowledged is signed', { skip: LINUX }, () => {
@@ -146,4 +153,15 @@ test('filter: as many records delivered as requests sent, in every variant, reac
   );
   assert.equal(checks.length, 2 * (variants.length - 1));
   assert.ok(ratios.some(({ figure, to }) => figure === 'addedCpuPerRequestUs' && to === 'mtls/2/grpcAls'));
+});
+
+test('million: every request of every block recorded, and memory stays', { skip: NO_ENVOY }, () => {
+  const { checks } = runSmoke(
+    'million',
+    ['none', 'httpFilter'],
+    ['cpuPerRequestUs', 'residentMib'],
+    '--requests',
+    '4000',
+  );
+  assert.equal(checks.length, 2);
 });

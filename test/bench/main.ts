@@ -12,8 +12,9 @@ import type { Benchmark } from './lib/benchmark.ts';
 import { report } from './lib/figures.ts';
 import { machine } from './lib/machine.ts';
 import { Cleanup } from './lib/processes.ts';
+import { million } from './million/bench.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [ingest, filter, bytes];
+const BENCHMARKS: readonly Benchmark[] = [ingest, filter, million, bytes];
 const USAGE = 2;
 const COULD_NOT_MEASURE = 3;
 const INTERRUPTED = 130;
