@@ -89,9 +89,20 @@ export function decodePairs(bytes: Uint8Array): [name: Uint8Array, value: Uint8A
  * A property. bigint: integer, time or duration (8 bytes); number: double; boolean: 1 byte; Map: pairs, nested for nested maps;
  * a plain object is a message, which can be walked through but has no bytes of its own (status 3).
  */
-export type Value = bigint | number | boolean | Text | ReadonlyMap<string, Value> | Message;
+export type Value = bigint | number | boolean | Text | ReadonlyMap<string, Value> | Message | Protobuf;
 export interface Message {
   readonly [part: string]: Value | undefined;
+}
+
+/** A message that Envoy serialises when it is read whole, and whose fields can be read one by one. */
+export class Protobuf {
+  readonly bytes: Uint8Array;
+  readonly fields: Message;
+
+  constructor(bytes: Uint8Array, fields: Message) {
+    this.bytes = bytes;
+    this.fields = fields;
+  }
 }
 
 /** The bytes of a property; undefined for what Envoy cannot serialise. */
@@ -104,6 +115,7 @@ export function encodeValue(value: Value): Uint8Array | undefined {
     else out.setFloat64(0, value, true);
     return new Uint8Array(out.buffer);
   }
+  if (value instanceof Protobuf) return value.bytes;
   if (value instanceof Map) {
     const pairs: [string, Uint8Array][] = [];
     for (const [key, member] of value) {
@@ -120,6 +132,7 @@ export function encodeValue(value: Value): Uint8Array | undefined {
 export function lookUp(tree: Message, path: readonly string[]): Value | undefined {
   let value: Value | undefined = tree;
   for (const part of path) {
+    if (value instanceof Protobuf) value = value.fields;
     if (value instanceof Map) value = value.get(part);
     else if (isMessage(value)) value = Object.hasOwn(value, part) ? value[part] : undefined;
     else return undefined;
@@ -127,6 +140,11 @@ export function lookUp(tree: Message, path: readonly string[]): Value | undefine
   return value;
 }
 
-function isMessage(value: Value | undefined): value is Message {
-  return typeof value === 'object' && !(value instanceof Uint8Array) && !(value instanceof Map);
+export function isMessage(value: Value | undefined): value is Message {
+  return (
+    typeof value === 'object' &&
+    !(value instanceof Uint8Array) &&
+    !(value instanceof Map) &&
+    !(value instanceof Protobuf)
+  );
 }

@@ -138,3 +138,64 @@ test('a root that goes takes its calls with it; those of another root are answer
   assert.equal(envoy.upstreams.answer(second, { status: 200 }), true);
   assert.deepEqual(said(), [`response ${second.rootId} 2 1 0 0 ${OK} 0 0`]);
 });
+
+test('an answer that comes after the time-out reaches nobody; a hostile host can answer twice, or a call that nobody made', async () => {
+  const { envoy, use, said } = await caller(ONE);
+  envoy.exchange(use, {});
+  const [call] = envoy.upstreams.pending();
+  assert.ok(call !== undefined);
+  envoy.advance(2000);
+  assert.equal(call.state, 'answered');
+  said();
+  assert.equal(envoy.upstreams.answer(call, { status: 200 }), false);
+  assert.deepEqual(said(), []);
+  const root = envoy.root(use);
+  envoy.machine(use).callBack(root, call.token, { status: 200, body: Uint8Array.of(9) });
+  envoy.machine(use).callBack(root, 77, { status: 200 });
+  assert.deepEqual(said(), [`response 1 1 1 1 0 ${OK} 0 1`, `response 1 77 1 0 0 ${OK} 0 0`]);
+});
+
+/** Calls as often as the configuration is long, when its root is done. */
+const AT_EXIT = CALLER.replace(
+  /if \(id == 1\) call\('collector'\)/,
+  `for (let i = 0; i < mode; i++) call('collector')`,
+);
+
+async function exit(idleConnections: number, others: 'lost' | 'truncated'): Promise<(number | undefined)[]> {
+  const envoy = new Envoy({ workers: 2 });
+  envoy.upstreams.clusters.set('collector', 'held');
+  envoy.upstreams.exit = { idleConnections, others };
+  envoy.load({ code: await compileGuest(AT_EXIT), configuration: '123' });
+  envoy.shutDown();
+  assert.deepEqual(
+    envoy.upstreams.calls.map(({ machine, body }) => `${machine.name} ${body.length}`),
+    ['worker-0', 'worker-1', 'main'].flatMap((name) => [`${name} 3`, `${name} 3`, `${name} 3`]),
+    'the guest is told that all went well',
+  );
+  return envoy.upstreams.calls.map(({ arrived }) => arrived?.length);
+}
+
+// FINDINGS.md section 3, "limits of the exit send".
+test('at the end one call goes out on each idle connection; HTTP/1.1 loses the others, HTTP/2 cuts their bodies', async () => {
+  const one = [3, undefined, undefined];
+  assert.deepEqual(await exit(1, 'lost'), [...one, ...one, ...one]);
+  const cut = [3, 0, 1];
+  assert.deepEqual(await exit(1, 'truncated'), [...cut, ...cut, ...cut]);
+  assert.deepEqual(await exit(0, 'lost'), new Array(9).fill(undefined), 'no warm connection');
+});
+
+test('what a cluster refuses, or what does not leave, never arrives; the rest is shown to a cluster that answers', async () => {
+  const { envoy, use } = await caller(CLOSED);
+  envoy.exchange(use, {});
+  assert.equal(envoy.upstreams.calls[0]?.arrived, undefined);
+  const seen: number[] = [];
+  const ending = new Envoy();
+  ending.upstreams.clusters.set('collector', ({ body }) => {
+    seen.push(body.length);
+    return { status: 200 };
+  });
+  ending.upstreams.exit = { idleConnections: 1, others: 'truncated' };
+  ending.load({ code: await compileGuest(AT_EXIT), configuration: '12' });
+  ending.shutDown();
+  assert.deepEqual(seen, [3, 3], 'whole bodies only: one of the worker, one of the main thread');
+});

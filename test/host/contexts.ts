@@ -12,6 +12,11 @@ export interface Facts {
   readonly responseTrailers?: Pairs;
 }
 
+/** What a trap does to traffic: Envoy’s `failure_policy`, or the older field `fail_open: true` in its place. */
+export type FailurePolicy = 'FAIL_CLOSED' | 'FAIL_OPEN' | 'FAIL_RELOAD' | 'fail_open: true';
+
+export const DEFAULT_NAME = 'recorder';
+
 /** A plugin as a filter or access logger configures it. Plugins that agree in `vmId`, `vmConfiguration` and code share a VM. */
 export interface Plugin {
   readonly code: Uint8Array;
@@ -21,6 +26,8 @@ export interface Plugin {
   readonly vmId?: string;
   readonly vmConfiguration?: string;
   readonly direction?: 'inbound' | 'outbound';
+  /** FAIL_CLOSED when nothing is said. */
+  readonly failurePolicy?: FailurePolicy;
 }
 
 const NO_FACTS: Facts = {};
@@ -104,7 +111,7 @@ export class RootContext extends Context {
     super(id, undefined);
     this.key = pluginKey(plugin);
     this.properties = {
-      plugin_name: plugin.name ?? 'recorder',
+      plugin_name: plugin.name ?? DEFAULT_NAME,
       plugin_root_id: plugin.rootId ?? '',
       plugin_vm_id: plugin.vmId ?? '',
     };

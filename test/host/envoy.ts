@@ -1,34 +1,22 @@
 // An emulated Envoy process: plugins, one VM for each thread that shares code, time, and the end.
 
 import { createHash } from 'node:crypto';
-import type { Message } from './abi.ts';
-import { type Facts, type Plugin, pluginKey, type RootContext } from './contexts.ts';
+import { isMessage, type Message, Protobuf } from './abi.ts';
+import { DEFAULT_NAME, type Facts, type Plugin, pluginKey, type RootContext } from './contexts.ts';
 import { Machine, type Process } from './machine.ts';
 import { Refused } from './module.ts';
+import { type Seat, SharedVm, type Use } from './shared-vm.ts';
 import { HttpStream, type StreamOptions, TcpConnection } from './streams.ts';
 import { Upstreams } from './upstreams.ts';
 import type { LoggerRole, TlsState } from './views.ts';
 import { World } from './world.ts';
 
+export type { Use } from './shared-vm.ts';
+
 export interface EnvoyOptions {
   readonly seed?: number;
   readonly workers?: number;
   readonly properties?: Message;
-}
-
-/** One use of a plugin, as by one listener. */
-export interface Use {
-  readonly plugin: Plugin;
-  readonly key: string;
-  readonly vmKey: string;
-}
-
-/** What plugins with the same VM key share. */
-interface Vm {
-  /** One for each thread. */
-  readonly machines: Machine[];
-  /** Outcomes by plugin key: a configuration is tried once. */
-  readonly canaries: Map<string, Refused | undefined>;
 }
 
 export class Envoy implements Process {
@@ -39,12 +27,14 @@ export class Envoy implements Process {
   readonly threads: readonly string[];
   /** VMs made so far, with those for code and canaries. */
   vmsCreated = 0;
-  readonly #vms = new Map<string, Vm>();
+  /** Envoy’s own counters; those of Wasm plugins move with FAIL_RELOAD only. */
+  readonly stats = new Map<string, number>();
+  readonly #vms = new Map<string, SharedVm>();
   readonly #uses = new Set<Use>();
 
   constructor({ seed = 1, workers = 1, properties = {} }: EnvoyOptions = {}) {
     this.world = new World(seed);
-    this.properties = properties;
+    this.properties = withNode(properties);
     this.threads = ['main', ...Array.from({ length: workers }, (_, i) => `worker-${i}`)];
   }
 
@@ -66,20 +56,15 @@ export class Envoy implements Process {
     const refusal = vm.canaries.get(use.key);
     if (refusal !== undefined) throw refusal;
     this.#vms.set(use.vmKey, vm);
-    this.threads.forEach((thread, i) => {
-      // A dead VM is made anew only here, when the configuration changes.
-      if (vm.machines[i]?.failure !== undefined || vm.machines[i] === undefined)
-        vm.machines[i] = this.#machine(thread, plugin);
-      vm.machines[i].startRoot(plugin).isRetired = false;
-    });
+    vm.start(use, this.threads);
     this.#uses.add(use);
     return use;
   }
 
-  #newVm(plugin: Plugin): Vm {
+  #newVm(plugin: Plugin): SharedVm {
     // Envoy keeps one that only holds the code: it has no root, so nothing ticks in it.
     this.#machine('base', plugin);
-    return { machines: [], canaries: new Map() };
+    return new SharedVm((name, of) => this.#machine(name, of));
   }
 
   /** Takes a plugin off a listener; its root goes with its last listener and stream. */
@@ -107,45 +92,66 @@ export class Envoy implements Process {
 
   /** Replaces the configuration: the new root starts before the old one ends. */
   update(use: Use, configuration: string | Uint8Array): Use {
-    const next = this.load({ ...use.plugin, configuration });
+    return this.replace(use, { ...use.plugin, configuration });
+  }
+
+  /** Replaces the plugin. With other code that is a new VM, while the old one serves its streams to their end. */
+  replace(use: Use, plugin: Plugin): Use {
+    const next = this.load(plugin);
     this.unload(use);
     return next;
   }
 
+  #seat(use: Use, thread: number): Seat {
+    const seat = this.#vms.get(use.vmKey)?.seat(use, thread);
+    if (seat === undefined) throw new Error(`The plugin has no root on thread ${thread}.`);
+    return seat;
+  }
+
   /** VM of a thread: 0 is the main thread, which no traffic reaches. */
   machine(use: Use, thread = 1): Machine {
-    const machine = this.#vms.get(use.vmKey)?.machines[thread];
-    if (machine === undefined) throw new Error(`The plugin has no VM on thread ${thread}.`);
-    return machine;
+    return this.#seat(use, thread).machine;
   }
 
   root(use: Use, thread = 1): RootContext {
-    const root = this.machine(use, thread).roots.get(use.key);
-    if (root === undefined) throw new Error('The plugin has no root here.');
-    return root;
+    return this.#seat(use, thread).root;
+  }
+
+  /** Where something new meets the plugin; with a dead VM, what becomes of it instead. Only FAIL_RELOAD brings a dead VM back. */
+  enter(use: Use, thread: number): Seat | 'passes' | 'refused' {
+    const seat = this.#seat(use, thread);
+    if (seat.machine.failure === undefined) return seat;
+    const { failurePolicy = 'FAIL_CLOSED', name = DEFAULT_NAME } = use.plugin;
+    if (failurePolicy !== 'FAIL_RELOAD') return failurePolicy === 'FAIL_CLOSED' ? 'refused' : 'passes';
+    const reload = this.#vms.get(use.vmKey)?.reload(use, thread, this.world.nowMs) ?? 'failure';
+    const stat = `wasm.${name}.vm_reload_${reload}`;
+    this.stats.set(stat, (this.stats.get(stat) ?? 0) + 1);
+    return reload === 'success' ? this.#seat(use, thread) : 'refused';
   }
 
   openHttp(use: Use, thread = 1): HttpStream {
     return new HttpStream(this, use, { thread });
   }
 
-  /** One whole HTTP exchange. */
-  exchange(use: Use, facts: Facts, thread = 1): void {
-    this.openHttp(use, thread).end(facts);
+  /** One whole HTTP exchange; false when the client got a 503 because of the VM. */
+  exchange(use: Use, facts: Facts, thread = 1): boolean {
+    const stream = this.openHttp(use, thread);
+    stream.end(facts);
+    return !stream.isFailed;
   }
 
   openConnection(use: Use, options: StreamOptions = {}): TcpConnection {
     return new TcpConnection(this, use, options);
   }
 
-  /** Logs in the role of an access logger: with the id of the root, and no context of the stream's own. */
+  /** Logs in the role of an access logger: with the id of the root, and no context of the stream's own. A dead VM harms no traffic. */
   accessLog(use: Use, facts: Facts, role: LoggerRole = 'http_logger', thread = 1, tls?: TlsState): void {
-    this.machine(use, thread).accessLog(this.root(use, thread), facts, role, tls);
+    const seat = this.enter(use, thread);
+    if (typeof seat === 'object') seat.machine.accessLog(seat.root, facts, role, tls);
   }
 
   #workersFirst(vmKey: string): Machine[] {
-    const [main, ...workers] = this.#vms.get(vmKey)?.machines ?? [];
-    return main === undefined ? [] : [...workers, main];
+    return this.#vms.get(vmKey)?.workersFirst() ?? [];
   }
 
   #allMachines(): Machine[] {
@@ -179,10 +185,22 @@ export class Envoy implements Process {
 
   /** SIGTERM: workers first, then the main thread; calls made meanwhile go out, and no callback follows. */
   shutDown(): void {
+    this.upstreams.isExiting = true;
     for (const machine of this.#allMachines()) if (machine.name !== 'main') machine.destroy();
     for (const machine of this.#allMachines()) machine.destroy();
     this.#vms.clear();
   }
+}
+
+/** Bytes of `xds.node`: it carries the whole bootstrap, with every extension that Envoy has. */
+const NODE_BYTES = 61 * 1024;
+
+/** The node can be read by its fields, which is cheap, and whole, which is not. */
+function withNode(properties: Message): Message {
+  const { xds } = properties;
+  const node = isMessage(xds) ? xds['node'] : undefined;
+  if (!isMessage(xds) || !isMessage(node)) return properties;
+  return { ...properties, xds: { ...xds, node: new Protobuf(new Uint8Array(NODE_BYTES).fill(0x0a), node) } };
 }
 
 /** Starts and configures a plugin in a VM of its own. */

@@ -127,6 +127,26 @@ test('a new configuration is a new root in the same VM; the old root goes after 
   assert.equal(envoy.machine(next).contexts.size, 1);
 });
 
+// FINDINGS.md section 3, "new code by ECDS" and "on_done returning 0".
+test('other code is another VM; the old one serves its streams, then ends for good, whatever its done returns', async () => {
+  const envoy = new Envoy();
+  const use = envoy.load({ code: await compileGuest(TELL), configuration: 'keeps' });
+  const open = envoy.openHttp(use).begin();
+  const old = envoy.machine(use);
+  said(envoy);
+  const next = envoy.replace(use, { ...use.plugin, code: await compileGuest(`${TELL} word('new'); say();`) });
+  assert.deepEqual(said(envoy, 'main').at(-1), 'done 1', 'the old root of the thread without streams');
+  assert.notEqual(envoy.machine(next), old);
+  envoy.exchange(next, {});
+  open.end({});
+  assert.deepEqual(said(envoy).slice(-8), [
+    ...['create 2 1', 'log 2', 'done 2', 'delete 2'],
+    ...['log 2', 'done 2', 'delete 2', 'done 1'],
+  ]);
+  assert.equal(old.isGone, true);
+  assert.equal(envoy.machine(next).isGone, false);
+});
+
 test('a refused configuration changes nothing', async () => {
   const envoy = new Envoy();
   const use = envoy.load({ code: await compileGuest(TELL), configuration: 'a' });
@@ -162,7 +182,7 @@ test('at the end each root gets done and delete, workers first; 0 from done keep
   envoy.shutDown();
   const vms = envoy.world.logs.map(({ vm }) => vm);
   assert.deepEqual([...new Set(vms)], ['worker-0', 'worker-1', 'main']);
-  assert.deepEqual(said(envoy, 'main'), ['done 1', 'done 2']);
+  assert.deepEqual(said(envoy, 'main'), ['done 2', 'done 1'], 'the newest root first');
 });
 
 test('a root whose done returned 0 lives until it says proxy_done', async () => {
@@ -196,7 +216,7 @@ test('effective context: another context answers, until the hook ends', async ()
   assert.equal(said(envoy, 'worker-0')[1], '2', 'a context that is gone cannot be chosen');
 });
 
-test('a trap ends the VM: no hook runs in it any more, and no stream is harmed', async () => {
+test('a trap ends the VM of its thread: no hook runs in it any more', async () => {
   const source = `${TELL}
     export function proxy_on_request_headers(id: i32, count: i32, end: i32): i32 { if (id == 3) unreachable(); return 0; }`;
   const envoy = new Envoy({ workers: 2 });

@@ -58,6 +58,11 @@ export class Connection {
     return this.#networks.map(({ contextId }) => contextId);
   }
 
+  /** Envoy closed it because of a dead VM. */
+  get isFailed(): boolean {
+    return this.#networks.some(({ isFailed }) => isFailed);
+  }
+
   handshake(): void {
     this.tls.isHandshakeOver = true;
   }
@@ -127,6 +132,11 @@ export class Exchange {
     return this.#streams.map(({ contextId }) => contextId);
   }
 
+  /** Envoy ended it, because of a dead VM, with a 503 or by a reset. */
+  get isFailed(): boolean {
+    return this.#streams.some(({ isFailed }) => isFailed);
+  }
+
   begin(facts: Facts): this {
     for (const stream of this.#streams) stream.begin(facts);
     return this;
@@ -135,6 +145,11 @@ export class Exchange {
   /** What the live exchange shows from now on. */
   update(facts: Facts): void {
     for (const stream of this.#streams) stream.update(facts);
+  }
+
+  /** Bytes of a body, or of an upgraded stream such as a WebSocket. */
+  data(side: 'request' | 'response', bytes: number): void {
+    for (const stream of this.#streams) stream.data(side, bytes);
   }
 
   /** The filters log, then the loggers, and only then are the filters' contexts done and gone. */

@@ -49,8 +49,8 @@ export class Machine {
   readonly contexts = new Map<number, Context>();
   /** How often each host function was called. */
   readonly hostCalls = new Map<string, number>();
-  /** Entries into the guest: hooks, and the allocator when the host hands bytes over. */
-  readonly entries = { hooks: 0, allocations: 0 };
+  /** Entries into the guest: hooks, and the allocator when the host hands bytes over, with the most bytes at once. */
+  readonly entries = { hooks: 0, allocations: 0, largest: 0 };
   /** What the guest did that a correct guest never does, though Envoy lets it pass. */
   readonly violations: string[] = [];
   /** Why the VM is dead. */
@@ -175,6 +175,7 @@ export class Machine {
   /** Asks the guest for room; 0 when it has none, or hands out what is outside its memory. */
   #allocated(length: number): number {
     this.entries.allocations++;
+    this.entries.largest = Math.max(this.entries.largest, length);
     if (this.isAllocatorBroken) return 0;
     const phase = this.#phase;
     this.#phase = 'allocator';
@@ -265,7 +266,8 @@ export class Machine {
 
   /** The VM goes, with everything in it. Its calls get no callback. */
   destroy(): void {
-    for (const root of [...this.roots.values()]) this.endRoot(root);
+    // As seen at a SIGTERM: the newest root first.
+    for (const root of [...this.roots.values()].reverse()) this.endRoot(root);
     this.isGone = true;
     for (const context of this.contexts.values())
       if (context instanceof RootContext)
@@ -281,18 +283,27 @@ export class Machine {
       rootId: root.id,
       sentMs: this.process.world.nowMs,
       state: 'pending',
+      arrived: call.body,
     };
     root.calls.set(made.token, made);
     return made;
   }
 
   /** Runs the callback of a call on its root. */
-  answerCall(call: OutgoingCall, { status, headers = [], body = new Uint8Array(0), trailers = [] }: Answer): void {
+  answerCall(call: OutgoingCall, answer: Answer): void {
     const root = this.contexts.get(call.rootId);
-    if (!(root instanceof RootContext) || !root.calls.delete(call.token)) return;
+    if (root instanceof RootContext && root.calls.delete(call.token)) this.callBack(root, call.token, answer);
+  }
+
+  /** Runs a callback with any token: a host that answers twice, or a call that nobody made, is for tests of hostile hosts. */
+  callBack(
+    root: RootContext,
+    token: number,
+    { status, headers = [], body = new Uint8Array(0), trailers = [] }: Answer,
+  ): void {
     const all: Pairs = status === undefined ? [] : [[':status', String(status)], ...headers];
     root.answer = { headers: all, body, trailers };
-    this.call('on_http_call_response', root, call.token, all.length, body.length, trailers.length);
+    this.call('on_http_call_response', root, token, all.length, body.length, trailers.length);
     root.answer = undefined;
   }
 

@@ -1,8 +1,8 @@
-// One plugin's context of one HTTP stream or connection, and the hooks that run on it.
+// One plugin's context of one HTTP stream or connection, the hooks that run on it, and what a trap does to it.
 
-import { Context, type Facts, type RootContext } from './contexts.ts';
-import type { Envoy, Use } from './envoy.ts';
-import type { Machine } from './machine.ts';
+import { Context, type Facts } from './contexts.ts';
+import type { Envoy } from './envoy.ts';
+import type { Seat, Use } from './shared-vm.ts';
 import type { Role, TlsState } from './views.ts';
 
 export interface StreamOptions {
@@ -15,8 +15,10 @@ export interface StreamOptions {
 }
 
 abstract class Stream {
-  protected readonly machine: Machine;
-  protected readonly root: RootContext;
+  /** Envoy ended it because of the VM: an HTTP request with a 503, a connection or an upgraded stream by closing it. */
+  isFailed: boolean;
+  /** Undefined where a dead VM lets it pass, or refuses it. */
+  protected readonly seat: Seat | undefined;
   protected context: Context | undefined;
   readonly #role: Role;
   readonly #tls: TlsState | undefined;
@@ -28,9 +30,10 @@ abstract class Stream {
     this.#tls = tls;
     this.#envoy = envoy;
     this.#use = use;
-    this.machine = envoy.machine(use, thread);
-    this.root = envoy.root(use, thread);
-    this.root.liveStreams++;
+    const seat = envoy.enter(use, thread);
+    this.isFailed = seat === 'refused';
+    this.seat = typeof seat === 'object' ? seat : undefined;
+    if (this.seat !== undefined) this.seat.root.liveStreams++;
   }
 
   get contextId(): number | undefined {
@@ -43,45 +46,69 @@ abstract class Stream {
     return this;
   }
 
+  /** Something reaches the filter. A dead VM ends its live streams there, whatever the policy but the older `fail_open: true`. */
+  protected call(hook: string, ...args: number[]): void {
+    if (this.seat === undefined || this.context === undefined) return;
+    this.seat.machine.call(hook, this.context, ...args);
+    if (this.seat.machine.failure !== undefined && this.#use.plugin.failurePolicy !== 'fail_open: true')
+      this.isFailed = true;
+  }
+
   /** Makes the context, as when the first bytes reach the filter. */
-  protected create(facts: Facts): Context {
-    const context = new Context(this.machine.allocateContextId(), this.root);
+  protected create(facts: Facts): void {
+    if (this.seat === undefined) return;
+    const { machine, root } = this.seat;
+    const context = new Context(machine.allocateContextId(), root);
     context.facts = facts;
     context.role = this.#role;
     context.tls = this.#tls;
-    this.machine.contexts.set(context.id, context);
+    machine.contexts.set(context.id, context);
     this.context = context;
-    this.machine.call('on_context_create', context, this.root.id);
-    return context;
+    machine.call('on_context_create', context, root.id);
   }
 
-  protected callLog(context: Context, facts: Facts): void {
-    context.facts = facts;
-    context.isLogging = true;
-    this.machine.call('on_log', context);
-    context.isLogging = false;
+  /** The end itself harms nothing: Envoy is done with the stream. */
+  protected callAtEnd(hook: 'on_log' | 'on_done'): void {
+    if (this.context !== undefined) this.seat?.machine.call(hook, this.context);
   }
 
-  protected delete(context: Context): void {
-    this.machine.call('on_delete', context);
-    this.machine.contexts.delete(context.id);
+  protected callLog(facts: Facts): void {
+    if (this.context === undefined) return;
+    this.context.facts = facts;
+    this.context.isLogging = true;
+    this.callAtEnd('on_log');
+    this.context.isLogging = false;
+  }
+
+  protected delete(): void {
+    const { context, seat } = this;
+    if (context === undefined || seat === undefined) return;
+    seat.machine.call('on_delete', context);
+    seat.machine.contexts.delete(context.id);
     this.context = undefined;
-    this.root.liveStreams--;
-    this.#envoy.settle(this.machine, this.root, this.#use.vmKey);
+    seat.root.liveStreams--;
+    this.#envoy.settle(seat.machine, seat.root, this.#use.vmKey);
   }
 }
 
 /** An HTTP stream at an HTTP filter: create, headers, log, done, delete. */
 export class HttpStream extends Stream {
+  #isOver = false;
+
   constructor(envoy: Envoy, use: Use, options: StreamOptions = {}) {
     super(envoy, use, 'http', options);
   }
 
   /** The request's headers reach the filter. Streams that end before (codec errors) get their context only for the log. */
   begin(facts: Facts = {}): this {
-    const context = this.create(facts);
-    this.machine.call('on_request_headers', context, facts.requestHeaders?.length ?? 0, 1);
+    this.create(facts);
+    this.call('on_request_headers', facts.requestHeaders?.length ?? 0, 1);
     return this;
+  }
+
+  /** Bytes of a body, or of an upgraded stream such as a WebSocket. */
+  data(side: 'request' | 'response', bytes: number): void {
+    this.call(`on_${side}_body`, bytes, 0);
   }
 
   /** The exchange is over. */
@@ -92,17 +119,16 @@ export class HttpStream extends Stream {
 
   /** First half of the end: access loggers log between the two. */
   log(facts: Facts): void {
-    const context = this.context ?? this.create(facts);
-    if (facts.responseHeaders !== undefined)
-      this.machine.call('on_response_headers', context, facts.responseHeaders.length, 1);
-    this.callLog(context, facts);
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (this.context === undefined) this.create(facts);
+    if (facts.responseHeaders !== undefined) this.call('on_response_headers', facts.responseHeaders.length, 1);
+    this.callLog(facts);
   }
 
   finish(): void {
-    const { context } = this;
-    if (context === undefined) return;
-    this.machine.call('on_done', context);
-    this.delete(context);
+    this.callAtEnd('on_done');
+    this.delete();
   }
 }
 
@@ -113,24 +139,24 @@ export class TcpConnection extends Stream {
   constructor(envoy: Envoy, use: Use, options: StreamOptions = {}) {
     super(envoy, use, 'network', options);
     // Before the TLS handshake.
-    this.machine.call('on_new_connection', this.create(options.facts ?? {}));
+    this.create(options.facts ?? {});
+    this.call('on_new_connection');
   }
 
   data(side: 'downstream' | 'upstream', bytes: number, isEnd = false): void {
-    if (this.context === undefined) return;
-    this.machine.call(`on_${side}_data`, this.context, bytes, isEnd ? 1 : 0);
+    this.call(`on_${side}_data`, bytes, isEnd ? 1 : 0);
     if (isEnd && side === 'upstream') this.#hasUpstreamEnded = true;
   }
 
   /** 1: closed here, 2: by the peer. */
   close(by: 1 | 2, facts: Facts): void {
-    const { context } = this;
-    if (context === undefined) return;
+    const { context, seat } = this;
+    if (context === undefined || seat === undefined) return;
     // Only a write that ends the stream tells of the upstream's close, and not by whom.
-    if (this.#hasUpstreamEnded) this.machine.call('on_upstream_connection_close', context, 0);
-    this.machine.call('on_downstream_connection_close', context, by);
-    this.machine.call('on_done', context);
-    this.callLog(context, facts);
-    this.delete(context);
+    if (this.#hasUpstreamEnded) seat.machine.call('on_upstream_connection_close', context, 0);
+    seat.machine.call('on_downstream_connection_close', context, by);
+    this.callAtEnd('on_done');
+    this.callLog(facts);
+    this.delete();
   }
 }

@@ -14,6 +14,8 @@ export interface OutgoingCall {
   readonly sentMs: number;
   /** `pending` until its callback; `cancelled` when its root went first, and no callback follows. */
   state: 'pending' | 'answered' | 'cancelled';
+  /** The body that reached the upstream; undefined where nothing did. Only a process that ends makes it another one than was sent. */
+  arrived: Uint8Array | undefined;
 }
 
 /** An answer; without a status it is a reset, and the guest is shown no headers. */
@@ -47,7 +49,20 @@ export function localAnswer(status: number, text: string): Answer {
 export const REFUSED = localAnswer(503, 'upstream connect error or disconnect/reset before headers');
 export const TIMED_OUT = localAnswer(504, 'upstream request timeout');
 
+/**
+ * What becomes of calls that are made while the process ends: one goes out whole on each idle connection of its thread and cluster.
+ * With HTTP/1.1 the others never leave; with HTTP/2 they arrive with an intact head and a body that is empty or cut short.
+ */
+export interface Exit {
+  readonly idleConnections: number;
+  readonly others: 'lost' | 'truncated';
+}
+
 export class Upstreams {
+  /** Without a word from the test, there is an idle connection for every call. */
+  exit: Exit = { idleConnections: Number.POSITIVE_INFINITY, others: 'lost' };
+  isExiting = false;
+  readonly #usedAtExit = new Map<string, number>();
   /** A name that is not here is an unknown cluster: status 2, token 0, no callback. */
   readonly clusters = new Map<string, Cluster>();
   /** Every call that was accepted, in order. */
@@ -62,8 +77,23 @@ export class Upstreams {
   accept(call: OutgoingCall, cluster: Cluster): void {
     this.calls.push(call);
     this.#pending.add(call);
+    if (cluster === 'refused' || !this.#goesOut(call)) call.arrived = undefined;
+    if (call.arrived !== call.body && cluster !== 'refused') return;
     const answer = cluster === 'refused' ? REFUSED : typeof cluster === 'function' ? cluster(call) : undefined;
     if (answer !== undefined) this.#ready.push({ call, answer });
+  }
+
+  #goesOut(call: OutgoingCall): boolean {
+    if (!this.isExiting) return true;
+    const place = `${call.machine.name} ${call.cluster}`;
+    const used = this.#usedAtExit.get(place) ?? 0;
+    this.#usedAtExit.set(place, used + 1);
+    if (used < this.exit.idleConnections) return true;
+    if (this.exit.others === 'lost') return false;
+    // Cut somewhere, the first one at once.
+    const cut = ((used - this.exit.idleConnections) * 997) % Math.max(call.body.length, 1);
+    call.arrived = call.body.subarray(0, cut);
+    return true;
   }
 
   cancel(call: OutgoingCall): void {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encodePairs, type Pairs } from './abi.ts';
+import { decodePairs, encodePairs, type Pairs } from './abi.ts';
 import type { Facts } from './contexts.ts';
 import { Envoy, type EnvoyOptions } from './envoy.ts';
 import { compileGuest } from './guest.ts';
@@ -114,6 +114,41 @@ test('header maps are gone once the exchange is logged', async () => {
     { requestHeaders: [['x-a', '1']] },
   );
   assert.deepEqual(said, ['0 0']);
+});
+
+// FINDINGS.md section 2: hash map, random order, a repeated name once; the pairs of the header map are as on the wire.
+test('headers as a property come in the order of a hash, each name once', async () => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map((letter) => `x-${letter}`);
+  const requestHeaders: Pairs = [...names.map((name) => [name, '1'] as const), ['X-A', '2']];
+  const said = await saidBy(
+    log(`readProperty('request.headers'); readProperty('request.headers.x-a'); readProperty('request.headers.x-z');
+      readProperty('response.headers'); number(proxy_get_header_map_pairs(0, OUT, OUT + 4)); number(load<u32>(load<u32>(OUT))); say();`),
+    { requestHeaders },
+  );
+  const pairs = decodePairs(Buffer.from(said[0]?.split(' ')[3] ?? '', 'hex')).map(([name]) =>
+    Buffer.from(name).toString(),
+  );
+  assert.deepEqual(pairs.toSorted(), names);
+  assert.notDeepEqual(pairs, names);
+  const first = ['request.headers.x-a 0 3 312c32', 'request.headers.x-z 1'];
+  assert.deepEqual(said.slice(1), [...first, 'response.headers 1', '0 9']);
+});
+
+// FINDINGS.md section 2: xds.node.
+test('the node is 61 KB when it is read whole, and cheap by its fields', async () => {
+  const envoy = new Envoy({ properties: { xds: { node: { id: 'n1' } } } });
+  const source = log(`
+    if (flag++ == 0) readProperty('xds.node.id');
+    else { number(proxy_get_property(TEXT, text('xds.node', 0), OUT, OUT + 4)); number(load<u32>(OUT + 4)); say(); }`);
+  const use = envoy.load({ code: await compileGuest(`let flag: i32 = 0; ${source}`) });
+  envoy.exchange(use, {});
+  assert.equal(envoy.machine(use).entries.largest, 2);
+  envoy.exchange(use, {});
+  assert.equal(envoy.machine(use).entries.largest, 61 * 1024);
+  assert.deepEqual(
+    envoy.world.logs.map(({ text }) => text),
+    [`xds.node.id 0 2 ${textHex('n1')}`, `0 ${61 * 1024}`],
+  );
 });
 
 test('clock and randomness follow from the seed', async () => {
