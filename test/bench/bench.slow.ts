@@ -95,7 +95,8 @@ function runSmoke(
 test('the list names every benchmark, and an unknown name or option is a mistake of usage', () => {
   const { status, out } = bench();
   assert.equal(status, 0);
-  for (const name of ['ingest', 'filter', 'million', 'bytes']) assert.match(out, new RegExp(`^  ${name} `, 'm'));
+  for (const name of ['filter', 'endtoend', 'million', 'ingest', 'bytes'])
+    assert.match(out, new RegExp(`^  ${name} `, 'm'));
   for (const args of [['nothing'], ['ingest', '--tls', 'none'], ['filter', '--rounds', 'many'], ['filter', 'more']]) {
     const wrong = bench(...args);
     assert.equal(wrong.status, 2, args.join(' '));
@@ -153,6 +154,28 @@ test('filter: as many records delivered as requests sent, in every variant, reac
   );
   assert.equal(checks.length, 2 * (variants.length - 1));
   assert.ok(ratios.some(({ figure, to }) => figure === 'addedCpuPerRequestUs' && to === 'mtls/2/grpcAls'));
+});
+
+test('endtoend: as many records durable as requests sent, with our filter and with the log of Envoy', {
+  skip: NO_ENVOY,
+}, () => {
+  const names = ['none', 'httpFilter', 'alsRecords', 'alsMessages'];
+  const { checks, ratios, subjects } = runSmoke(
+    'endtoend',
+    names.map((name) => `mtls/${name}`),
+    ['cpuPerRequestUs'],
+    '--tls',
+    'mtls',
+    '--variants',
+    names.join(','),
+  );
+  assert.equal(checks.length, 3);
+  assert.deepEqual(
+    ratios.map(({ figure, of, to }) => [figure, of, to]),
+    ['alsRecords', 'alsMessages'].map((rival) => ['togetherUs', 'mtls/httpFilter', `mtls/${rival}`]),
+  );
+  for (const { name, figures } of subjects)
+    if (name !== 'mtls/none') assert.ok((figures['diskBytesPerRecord']?.median ?? 0) > 0, name);
 });
 
 test('million: every request of every block recorded, and memory stays', { skip: NO_ENVOY }, () => {

@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { endWithLauncher } from '../../collector/bin/node24.js';
 import { bytes } from './bytes/bench.ts';
+import { endToEnd } from './endtoend/bench.ts';
 import { filter } from './filter/bench.ts';
 import { ingest } from './ingest/bench.ts';
 import type { Benchmark } from './lib/benchmark.ts';
@@ -14,7 +15,7 @@ import { machine } from './lib/machine.ts';
 import { Cleanup } from './lib/processes.ts';
 import { million } from './million/bench.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [ingest, filter, million, bytes];
+const BENCHMARKS: readonly Benchmark[] = [filter, endToEnd, million, ingest, bytes];
 const USAGE = 2;
 const COULD_NOT_MEASURE = 3;
 const INTERRUPTED = 130;

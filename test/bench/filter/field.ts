@@ -134,7 +134,7 @@ export class Field<Name extends string> {
   }
 
   /** One measurement: requests, the time in which the rest of them is delivered, and the CPU time of everybody meanwhile. */
-  async measure(name: Name, requests: number, receiverPid: number | undefined): Promise<Figures> {
+  async measure(name: Name, requests: number, receiverPid: number | undefined, settleMs = SETTLE_MS): Promise<Figures> {
     const { envoy } = this.proxies[name];
     const [load, upstream] = [this.#load.pid, this.#upstream.pid];
     const pids = [envoy.pid, load, upstream, ...(receiverPid === undefined ? [] : [receiverPid])];
@@ -142,7 +142,7 @@ export class Field<Name extends string> {
     const before = pids.map(cpuNs);
     const sent = await this.send(name, requests);
     const whileSent = pids.map(cpuNs);
-    await sleep(SETTLE_MS);
+    await sleep(settleMs);
     const [cpu = 0, , , receiverCpu = 0] = pids.map((pid, i) => cpuNs(pid) - (before[i] as number));
     const others = whileSent.slice(1).reduce((sum, now, i) => sum + now - (before[1 + i] as number), 0);
     const { foreignCores, stealCores } = this.#disturbance.end();
