@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { oneAtATime } from './set-up/claims.js';
 import { envoyStep } from './set-up/envoy.js';
 import { filterStep } from './set-up/filter.js';
+import { merkleStep } from './set-up/merkle.js';
 import { missing, SetUpError, say } from './set-up/output.js';
 import { packagesStep } from './set-up/packages.js';
 import { isDone, perform } from './set-up/stamps.js';
@@ -43,7 +44,7 @@ async function performOptional(step, surroundings) {
  */
 async function setUp(args, stop) {
   checkNode(process.versions.node);
-  const steps = [packagesStep(root), filterStep(root)];
+  const steps = [packagesStep(root), filterStep(root), merkleStep(root)];
   const envoy = envoyStep(root);
   const wantsEnvoy = args.includes('--envoy') || args.includes('--envoy=optional');
   if ([...steps, ...(wantsEnvoy ? [envoy] : [])].every(isDone)) return;
