@@ -8,6 +8,7 @@ export const STATUS = {
   invalidMemoryAccess: 6,
   casMismatch: 8,
   internalFailure: 10,
+  unimplemented: 12,
 } as const;
 
 export const MAP = {
@@ -93,6 +94,9 @@ export type Value = bigint | number | boolean | Text | ReadonlyMap<string, Value
 export interface Message {
   readonly [part: string]: Value | undefined;
 }
+
+/** Bytes of `xds.node`: it carries the whole bootstrap, with every extension that Envoy has. */
+export const NODE_BYTES = 61 * 1024;
 
 /** A message that Envoy serialises when it is read whole, and whose fields can be read one by one. */
 export class Protobuf {

@@ -1,7 +1,7 @@
 // An emulated Envoy process: plugins, one VM for each thread that shares code, time, and the end.
 
 import { createHash } from 'node:crypto';
-import { isMessage, type Message, Protobuf } from './abi.ts';
+import { isMessage, type Message, NODE_BYTES, Protobuf } from './abi.ts';
 import { DEFAULT_NAME, type Facts, type Plugin, pluginKey, type RootContext } from './contexts.ts';
 import { Machine, type Process } from './machine.ts';
 import { Refused } from './module.ts';
@@ -191,9 +191,6 @@ export class Envoy implements Process {
     this.#vms.clear();
   }
 }
-
-/** Bytes of `xds.node`: it carries the whole bootstrap, with every extension that Envoy has. */
-const NODE_BYTES = 61 * 1024;
 
 /** The node can be read by its fields, which is cheap, and whole, which is not. */
 function withNode(properties: Message): Message {

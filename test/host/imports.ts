@@ -9,9 +9,11 @@ import {
   encodeValue,
   LOG_LEVELS,
   MAP_MAX,
+  NODE_BYTES,
   STATUS,
   type Text,
 } from './abi.ts';
+import type { Context } from './contexts.ts';
 import { HostTrap, type Machine } from './machine.ts';
 
 type Argument = number | bigint;
@@ -40,7 +42,9 @@ const ENV: Readonly<Record<string, HostFunction>> = {
     if (path === undefined) return STATUS.invalidMemoryAccess;
     const parts = decoder.decode(path).split('\0');
     if (parts.at(-1) === '') parts.pop();
-    const value = machine.context().property(parts, machine.process.properties);
+    const context = machine.context();
+    noteMisuse(machine, context, parts.join('.'));
+    const value = context.property(parts, machine.process.properties);
     if (value === undefined || parts.length === 0) return STATUS.notFound;
     const bytes = encodeValue(value);
     return bytes === undefined ? STATUS.serializationFailure : statusOf(machine.handOver(bytes, outAt, outLength));
@@ -106,6 +110,13 @@ const ENV: Readonly<Record<string, HostFunction>> = {
     return typeof value === 'number' ? value : statusOf(machine.writeU64(out, value));
   },
 };
+
+/** Reads that Envoy answers, and that no guest should ask for. */
+function noteMisuse(machine: Machine, context: Context, path: string): void {
+  if (path === 'connection.tls_version' && context.tls?.isHandshakeOver === false)
+    machine.violations.push(`${path} before the handshake spoils the access logs of Envoy`);
+  if (path === 'xds.node') machine.violations.push(`${path} is ${NODE_BYTES} bytes when it is read whole`);
+}
 
 /** The call runs on the root's behalf, whoever makes it. */
 function httpCall(machine: Machine, ...args: number[]): number {

@@ -2,7 +2,7 @@
 
 import { instantiateSync } from '@assemblyscript/loader';
 import { BUFFER, bytesOf, type Message, type Pairs } from './abi.ts';
-import { Context, type Facts, type Plugin, RootContext } from './contexts.ts';
+import { Context, type Facts, type Plugin, pluginKey, RootContext } from './contexts.ts';
 import { HOST_FUNCTIONS, hostFunctions } from './imports.ts';
 import { Crashed, GuestModule, Refused } from './module.ts';
 import type { Answer, OutgoingCall, Upstreams } from './upstreams.ts';
@@ -60,6 +60,8 @@ export class Machine {
   tamper: ((call: HostCall, proceed: () => number) => number) | undefined;
   /** Makes the guest's allocator look exhausted. */
   isAllocatorBroken = false;
+  /** Ids ascend, wrap at 32 bits, and leave out those that live. A test can bring the wrap near. */
+  nextContextId = 1;
   readonly #vmContext = new Context(0, undefined);
   readonly #exports: Readonly<Record<string, unknown>>;
   readonly #hooks = new Map<string, Hook>();
@@ -67,7 +69,6 @@ export class Machine {
   #phase: 'instantiate' | 'start' | 'allocator' | 'run' = 'instantiate';
   #current: Context | undefined;
   #effectiveId = 0;
-  #nextId = 1;
   #nextToken = 1;
   #afterCall: (() => void)[] = [];
 
@@ -213,18 +214,18 @@ export class Machine {
   }
 
   allocateContextId(): number {
-    while (this.contexts.has(this.#nextId)) this.#nextId++;
-    return this.#nextId++;
+    for (;;) {
+      const id = this.nextContextId;
+      this.nextContextId = (id + 1) >>> 0;
+      if (id !== 0 && !this.contexts.has(id)) return id;
+    }
   }
 
   /** Creates, starts and configures a root, or returns the one that the plugin has here. Throws Refused. */
   startRoot(plugin: Plugin): RootContext {
+    const known = this.roots.get(pluginKey(plugin));
+    if (known !== undefined) return known;
     const root = new RootContext(this.allocateContextId(), plugin);
-    const known = this.roots.get(root.key);
-    if (known !== undefined) {
-      this.#nextId--;
-      return known;
-    }
     this.contexts.set(root.id, root);
     this.roots.set(root.key, root);
     this.call('on_context_create', root, 0);

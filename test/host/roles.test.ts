@@ -3,10 +3,12 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import type { Facts } from './contexts.ts';
 import { Envoy, type Use } from './envoy.ts';
 import { compileGuest } from './guest.ts';
-import { Listener } from './listener.ts';
+import { type Connection, type Exchange, Listener } from './listener.ts';
+import type { Machine } from './machine.ts';
 
 /** Says its hooks; in each log what it reads, and in a tick what it reads of the contexts that live. */
 const TELL = `
@@ -22,6 +24,7 @@ interface Mesh {
   readonly envoy: Envoy;
   readonly listener: Listener;
   readonly said: () => string[];
+  readonly machine: () => Machine;
 }
 
 /** Roots by id: 1 listener logger, 2 network filter, 3 logger of the connection manager, 4 HTTP filter, 5 logger of tcp_proxy. */
@@ -37,7 +40,7 @@ async function mesh(source: string, isTcp = false): Promise<Mesh> {
   const chain = isTcp ? { listenerLoggers, network, tcpLoggers } : { listenerLoggers, network, httpLoggers, http };
   const said = (): string[] => envoy.world.logs.splice(0).flatMap(({ vm, text }) => (vm === 'worker-0' ? [text] : []));
   said();
-  return { envoy, listener: new Listener(envoy, chain), said };
+  return { envoy, listener: new Listener(envoy, chain), said, machine: () => envoy.machine(network[0] as Use) };
 }
 
 const OPENED = ['create 6 2', 'connection 6'];
@@ -212,7 +215,67 @@ test('TLS read before the handshake is over is wrong, and the version stays wron
   connection.close(2, CONNECTION);
   assert.deepEqual(early.said(), [version('TLSv1.2'), ...peer, version('TLSv1.2'), ...peer]);
   assert.equal(connection.tls.version, 'TLSv1.2', 'Envoy’s own access log says so too');
+  assert.deepEqual(early.machine().violations, [
+    'connection.tls_version before the handshake spoils the access logs of Envoy',
+  ]);
   const late = await mesh(log);
   late.listener.connect(CONNECTION, 1, false).close(2, CONNECTION);
   assert.deepEqual(late.said(), [version('TLSv1.3'), ...peer, version('TLSv1.3'), ...peer]);
+  assert.deepEqual(late.machine().violations, []);
+});
+
+test('ids wrap at 32 bits and leave out 0 and what lives', async () => {
+  const { listener, machine } = await mesh(TELL);
+  machine().nextContextId = 0xffffffff;
+  const long = listener.connect();
+  const next = listener.connect();
+  // 1 to 5 are the roots.
+  assert.deepEqual([long.contextIds, next.contextIds], [[0xffffffff], [6]]);
+});
+
+type Step = 'connect' | 'request' | 'end' | 'codec' | 'close' | 'half';
+const STEPS: readonly Step[] = ['connect', 'request', 'request', 'end', 'codec', 'close', 'half'];
+
+test('in any interleaving each context is created, logged, done and deleted once, and each logger logs once for what it sees', async () => {
+  const { listener, said, machine } = await mesh(TELL);
+  let connections = 0;
+  let exchanges = 0;
+  let halves = 0;
+  const run = (steps: readonly (readonly [Step, number])[]): void => {
+    const open: { readonly connection: Connection; readonly exchanges: Exchange[] }[] = [];
+    for (const [step, which] of [...steps, ...steps.map(() => ['close', 0] as const)]) {
+      const at = open[which % Math.max(open.length, 1)];
+      if (step === 'connect' || at === undefined) {
+        if (step !== 'connect') continue;
+        connections++;
+        open.push({ connection: listener.connect(), exchanges: [] });
+      } else if (step === 'request') {
+        exchanges++;
+        at.exchanges.push(at.connection.request());
+      } else if (step === 'end') at.exchanges.shift()?.end({});
+      else if (step === 'codec') {
+        exchanges++;
+        at.connection.codecError({});
+      } else {
+        open.splice(open.indexOf(at), 1);
+        if (step === 'half') halves++;
+        at.connection.close(2, {}, step === 'half' ? { unfinished: {} } : {});
+      }
+    }
+  };
+  const step = fc.tuple(fc.constantFrom(...STEPS), fc.nat(9));
+  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), run), { numRuns: 100, seed: 3 });
+  const hooks = new Map<string, string[]>();
+  for (const line of said()) {
+    const [hook = '', id = ''] = line.split(' ');
+    hooks.set(id, [...(hooks.get(id) ?? []), hook]);
+  }
+  const count = (id: number): number => hooks.get(String(id))?.length ?? 0;
+  assert.deepEqual([count(1), count(3)], [connections, exchanges + halves]);
+  const orders = [...hooks].filter(([id]) => Number(id) > 5).map(([, order]) => order.join(' '));
+  const ofConnection = 'create connection down_close done log delete';
+  assert.equal(orders.filter((order) => order === ofConnection).length, connections);
+  assert.equal(orders.filter((order) => order === 'create log done delete').length, exchanges);
+  assert.equal(orders.length, connections + exchanges);
+  assert.equal(machine().contexts.size, 5, 'only the roots are left');
 });

@@ -149,6 +149,7 @@ test('the node is 61 KB when it is read whole, and cheap by its fields', async (
     envoy.world.logs.map(({ text }) => text),
     [`xds.node.id 0 2 ${textHex('n1')}`, `0 ${61 * 1024}`],
   );
+  assert.equal(envoy.machine(use).violations.length, 1, 'no guest should');
 });
 
 test('clock and randomness follow from the seed', async () => {

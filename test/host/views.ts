@@ -15,8 +15,7 @@ const FROM_HEADERS = [
 const FROM_EXCHANGE = [...FROM_HEADERS, 'response.code', 'response.backend_latency'];
 
 /** Paths that a role has not, whatever happened: FINDINGS.md of the proofs, section 2. */
-const HIDDEN: Readonly<Record<Role, ReadonlySet<string>>> = {
-  root: new Set(),
+const HIDDEN: Readonly<Record<Exclude<Role, 'root'>, ReadonlySet<string>>> = {
   http: new Set(),
   network: new Set([...FROM_EXCHANGE, 'request.duration']),
   http_logger: new Set(['connection_id']),
@@ -27,9 +26,10 @@ const HIDDEN: Readonly<Record<Role, ReadonlySet<string>>> = {
 const HIDDEN_WHILE_LIVE: ReadonlySet<string> = new Set([...FROM_HEADERS, 'request.duration']);
 
 export function isVisible(role: Role, isLogging: boolean, path: readonly string[]): boolean {
+  if (role === 'root' || (role === 'http' && isLogging)) return true;
   // `request.headers.x` is hidden with `request.headers`.
   const name = path.slice(0, path[0] === 'connection_id' ? 1 : 2).join('.');
-  return !HIDDEN[role].has(name) && (role === 'root' || isLogging || !HIDDEN_WHILE_LIVE.has(name));
+  return !HIDDEN[role].has(name) && (isLogging || !HIDDEN_WHILE_LIVE.has(name));
 }
 
 /** A header map as a property: in the order of a hash, with each name once. */
@@ -62,6 +62,8 @@ const BEFORE_HANDSHAKE: Readonly<Record<string, Value>> = {
   sha256_peer_certificate_digest: '',
 };
 
+const TOO_EARLY = 'TLSv1.2';
+
 /** The TLS side of one connection, the same for every role that sees it. */
 export class TlsState {
   isHandshakeOver = true;
@@ -73,7 +75,7 @@ export class TlsState {
     const [first, name = ''] = path;
     if (first !== 'connection' || path.length !== 2 || value === undefined) return value;
     if (name === 'tls_version') {
-      this.version ??= this.isHandshakeOver ? value : 'TLSv1.2';
+      this.version ??= this.isHandshakeOver ? value : TOO_EARLY;
       return this.version;
     }
     if (this.isHandshakeOver) return value;
