@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Envoy } from '../host/envoy.ts';
 import { Refused } from '../host/module.ts';
-import { ordinary } from './exchange.ts';
+import { ordinary, withHeaders } from './exchange.ts';
 import { CLUSTER, CONFIGURATION, FILTER, Recorder } from './recorder.ts';
 
 /** What the module says when it refuses. */
@@ -49,6 +49,22 @@ const REFUSED: [named: string, configuration: string | Uint8Array][] = [
   ['request_headers', withKey('request_headers', 'x-a,authorization')],
   ['request_headers', withKey('request_headers', 'cookie')],
   ['request_headers', withKey('request_headers', ['x-a'])],
+  ['layer', withKey('layer', 'tcp')],
+  ['layer', withKey('layer', '')],
+  ['layer', withKey('layer', 1)],
+  ['layer', '{"collector_cluster":"a","layer":"http","layer":"http"}'],
+  ['open_after_ms', withKey('open_after_ms', 3_600_001)],
+  ['open_after_ms', withKey('open_after_ms', -1)],
+  ['open_after_ms', withKey('open_after_ms', '0')],
+  ['interval_ms', withKey('interval_ms', 999)],
+  ['interval_ms', withKey('interval_ms', 3_600_001)],
+  ['interval_ms', withKey('interval_ms', true)],
+  ['alive_interval_ms', withKey('alive_interval_ms', 999)],
+  ['alive_interval_ms', withKey('alive_interval_ms', 600_001)],
+  ['detail', withKey('detail', 'Full')],
+  ['detail', withKey('detail', true)],
+  ['peer_metadata', withKey('peer_metadata', 'linkerd')],
+  ['peer_metadata', withKey('peer_metadata', null)],
   ['flush_interval', withKey('flush_interval', 1000)],
   ['Role', withKey('Role', 'sidecar')],
 ];
@@ -58,6 +74,58 @@ for (const [named, configuration] of REFUSED) {
     assert.match(refusalOf(configuration), new RegExp(`^error: .*"${named}"`, 'm'));
   });
 }
+
+const SECRET_NAMES = [
+  'authorization',
+  'proxy-authorization',
+  'cookie',
+  'set-cookie',
+  'x-api-key',
+  'apikey',
+  'x-auth-token',
+  'x-csrf-token',
+  'x-xsrf',
+  'x-forwarded-client-cert',
+  'x-amz-security-token',
+  'x-vault-token',
+  'x-session-id',
+  'jwt',
+  'x-goog-iap-jwt-assertion',
+  'x-hub-signature-256',
+  'x-password',
+  'db-passwd',
+  'client_secret',
+  'aws-credential',
+];
+
+test('a header that carries secrets can never be listed, whatever else its name says', () => {
+  for (const name of SECRET_NAMES) {
+    const refusal = refusalOf(withKey('request_headers', `x-a,${name},x-b`));
+    assert.match(refusal, /^error: .*"request_headers" names a header that carries secrets/m, name);
+  }
+  for (const name of ['x-request-start', 'accept', 'x-tenant', 'sec-ch-ua', 'key', 'auth', 'x-api', 'x-forwarded-for'])
+    new Recorder({ configuration: { ...CONFIGURATION, request_headers: name } });
+});
+
+const WHOLE = {
+  ...CONFIGURATION,
+  request_headers: 'x-a,x-b',
+  buffers_max: 8,
+  cluster: 'c',
+  layer: 'http',
+  open_after_ms: 0,
+  interval_ms: 3_600_000,
+  alive_interval_ms: 600_000,
+  detail: 'full',
+  peer_metadata: 'istio',
+};
+
+test('every option at once, each end of each range, and no pair more', () => {
+  new Recorder({ configuration: WHOLE });
+  new Recorder({ configuration: { ...WHOLE, open_after_ms: 3_600_000, interval_ms: 1000, alive_interval_ms: 1000 } });
+  new Recorder({ configuration: { ...WHOLE, layer: 'connection', detail: 'ordinary', peer_metadata: 'none' } });
+  assert.match(refusalOf(JSON.stringify({ ...WHOLE, more: 1 })), /"more" is not an option/);
+});
 
 const NO_OBJECT: (string | Uint8Array)[] = [
   '',
@@ -84,13 +152,13 @@ test('what is no flat JSON object is refused', () => {
 });
 
 test('every prefix of a configuration is refused', () => {
-  const whole = JSON.stringify({ ...CONFIGURATION, request_headers: 'x-a,x-b', buffers_max: 8, cluster: 'c' });
+  const whole = JSON.stringify(WHOLE);
   for (let length = 0; length < whole.length; length++) refusalOf(whole.slice(0, length));
   new Recorder({ plugin: { configuration: whole } });
 });
 
 test('a configuration with a byte changed is refused or taken, and never a trap', () => {
-  const whole = Buffer.from(JSON.stringify({ ...CONFIGURATION, request_headers: 'x-a', buffers_max: 8 }));
+  const whole = Buffer.from(JSON.stringify(WHOLE));
   let refused = 0;
   for (let at = 0; at < whole.length; at += 3) {
     for (const byte of [0, 34, 44, 92, 125, 255]) {
@@ -109,12 +177,30 @@ test('a configuration with a byte changed is refused or taken, and never a trap'
   assert.ok(refused > 100);
 });
 
-test('a configuration that is refused later leaves the recorder as it was', () => {
-  const recorder = new Recorder();
-  assert.throws(() => recorder.envoy.update(recorder.use, '{}'), Refused);
-  recorder.record(ordinary());
+test('a configuration that is refused later leaves the one that held, in every value', () => {
+  const configuration = { ...CONFIGURATION, cluster: 'first', request_headers: 'x-a', role: 'gateway' };
+  const recorder = new Recorder({ configuration });
+  const other = {
+    ...CONFIGURATION,
+    collector_cluster: 'elsewhere',
+    collector_authority: 'elsewhere',
+    cluster: 'second',
+  };
+  const refused: unknown[] = [
+    {},
+    { ...other, role: 'waypoint', request_headers: 'x-b', buffers_max: 2, flush_interval_ms: 1 },
+    { ...other, role: 'waypoint', request_headers: 'x-b,authorization' },
+  ];
+  for (const one of refused) assert.throws(() => recorder.envoy.update(recorder.use, JSON.stringify(one)), Refused);
+  recorder.record(withHeaders(ordinary(), { 'x-a': 'kept', 'x-b': 'never' }));
   recorder.flush();
-  assert.equal(recorder.batches().length, 1);
+  const [batch] = recorder.batches();
+  assert.equal(batch?.role, 'gateway');
+  assert.equal(Buffer.from(batch?.dictionary.bytes(batch.meshCluster) ?? '').toString(), 'first');
+  assert.equal(recorder.flat()[0]?.['headers'], 'x-a: kept\n');
+  const [{ headers = [] } = {}] = recorder.sent;
+  const authority = headers.find(([name]) => Buffer.from(name).toString() === ':authority');
+  assert.equal(Buffer.from(authority?.[1] ?? '').toString(), CONFIGURATION.collector_authority);
 });
 
 test('defaults and limits', () => {

@@ -3,6 +3,7 @@
 import { bytesOf, type Pairs, type Text, type Value } from '../host/abi.ts';
 import { type Exchange, headerOf } from './exchange.ts';
 import { type Flat, withoutAbsent } from './flat.ts';
+import { claimedPrincipalOf, requestIdOf, traceOf } from './headers-expected.ts';
 
 export const LIMITS = {
   path: 1024,
@@ -128,27 +129,6 @@ function blockOf(pairs: Pairs | undefined, allowed: readonly string[]): Uint8Arr
   );
 }
 
-function requestIdOf(pairs: Pairs | undefined, cutter: Cutter): Flat {
-  const id = headerOf(pairs, 'x-request-id');
-  if (id === undefined) return {};
-  const text = latin1(id);
-  const isUuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
-  return isUuid ? { request_id: text.replaceAll('-', '') } : { request_id_text: cutter.text(id) };
-}
-
-function traceOf(pairs: Pairs | undefined, cutter: Cutter): Flat {
-  const all = (pairs ?? []).flatMap(([name, value]) => (latin1(name) === 'traceparent' ? [latin1(value)] : []));
-  const given = all.filter((value) => value.length > 0);
-  const [first] = given;
-  if (first === undefined) return {};
-  const parsed = /^[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*$/s.exec(first);
-  const [, version = '', trace = '', span = '', flags = '', rest] = parsed ?? [];
-  const isZero = /^0+$/.test(trace) || /^0+$/.test(span);
-  const isValid = parsed !== null && version !== 'ff' && !isZero && (version !== '00' || rest === undefined);
-  if (given.length === 1 && isValid) return { trace_id: trace, span_id: span, trace_flags: Number.parseInt(flags, 16) };
-  return { trace_text: cutter.text(Buffer.from(given.join(', '), 'latin1')) };
-}
-
 const PROTOCOLS = ['HTTP/1.0', 'HTTP/1.1', 'HTTP/2', 'HTTP/3'];
 const TLS_VERSIONS = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'];
 const nameIn = (names: readonly string[], value: Text | undefined): string | undefined =>
@@ -176,12 +156,14 @@ function connectionOf(exchange: Exchange, cutter: Cutter): Flat {
 }
 
 function certificatesOf(exchange: Exchange, cutter: Cutter): Flat {
+  const failure = cutter.text(exchange.transportFailure);
   const digest = exchange.peerDigest === undefined ? '' : latin1(exchange.peerDigest);
   return {
     peer_certificate_sha256: /^[0-9a-f]{64}$/.test(digest) ? digest : undefined,
     peer_principal: cutter.text(exchange.peerPrincipal, LIMITS.principal),
     local_principal: cutter.text(exchange.localPrincipal, LIMITS.principal),
-    transport_failure: cutter.text(exchange.transportFailure),
+    transport_failure: failure,
+    is_rejected: failure === undefined ? undefined : 1,
     peer_subject: cutter.text(exchange.peerSubject),
   };
 }
@@ -227,8 +209,9 @@ export function expectedOf(
     duration_us: atMost(micros, U48_MAX),
     request_bytes: atMost(exchange.requestBytes, U48_MAX),
     response_bytes: atMost(exchange.responseBytes, U48_MAX),
-    ...requestIdOf(requestHeaders, cutter),
-    ...traceOf(requestHeaders, cutter),
+    ...requestIdOf(requestHeaders, (value) => cutter.text(value)),
+    ...traceOf(requestHeaders, (value) => cutter.text(value)),
+    claimed_principal: cutter.text(claimedPrincipalOf(requestHeaders), LIMITS.principal),
     path: cutter.text(headerOf(requestHeaders, ':path'), LIMITS.path, 'pathCut'),
     user_agent: cutter.text(headerOf(requestHeaders, 'user-agent'), LIMITS.userAgent, 'userAgentCut'),
     subject: cutter.text(textIn(claims, 'sub')),
@@ -248,6 +231,7 @@ export function expectedOf(
     token_issuer: cutter.text(textIn(claims, 'iss')),
     request_content_type: cutter.text(headerOf(requestHeaders, 'content-type')),
     response_content_type: cutter.text(headerOf(responseHeaders, 'content-type')),
+    request_encoding: cutter.text(headerOf(requestHeaders, 'content-encoding')),
     ...upstreamOf(exchange, cutter),
     ...connectionOf(exchange, cutter),
   };

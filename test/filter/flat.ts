@@ -6,10 +6,16 @@ import {
   BIT,
   CONNECTION,
   CONNECTION_HAS_CERTIFICATE,
+  CONNECTION_REJECTED,
   GRPC_ABSENT,
+  KIND_CONNECTION,
   OUTCOME,
+  PHASE_SHIFT,
+  PHASES,
   PROTOCOLS,
   ROW,
+  SENSOR_SHIFT,
+  SENSORS,
   TLS_VERSIONS,
   VERDICTS,
 } from '../../collector/src/core/codec/layout.ts';
@@ -32,6 +38,11 @@ export function flatten(batch: Batch, i: number): Flat {
   };
   const present = <T>(bit: number, value: T): T | undefined => ((flags & bit) === 0 ? undefined : value);
   const all = {
+    // What an HTTP filter says at the end of an exchange needs no saying.
+    kind: view.getUint8(ROW.kind) === KIND_CONNECTION ? 'connection' : undefined,
+    phase: PHASES[(flags >>> PHASE_SHIFT) & 3 || 9],
+    sensor: SENSORS[(flags >>> SENSOR_SHIFT) & 3 || 9],
+    repeat: present(BIT.repeat, 1),
     verdict: VERDICTS[view.getUint8(ROW.verdict)],
     priority: present(BIT.priority, 1),
     cuts: CUTS.filter((cut) => (flags & BIT[cut]) !== 0).join(' ') || undefined,
@@ -45,7 +56,10 @@ export function flatten(batch: Batch, i: number): Flat {
     trace_id: present(BIT.trace, hex(row.subarray(ROW.traceId, ROW.spanId))),
     span_id: present(BIT.trace, hex(row.subarray(ROW.spanId, ROW.spanId + 8))),
     trace_flags: present(BIT.trace, view.getUint8(ROW.traceFlags)),
+    trace_is_b3: present(BIT.b3, 1),
+    trace_is_short: present(BIT.b3Short, 1),
     trace_text: text(view, ROW.traceText),
+    trace_text_is_b3: present(BIT.b3Text, 1),
     path: text(view, ROW.path),
     user_agent: text(view, ROW.userAgent),
     subject: text(view, ROW.subject),
@@ -68,6 +82,7 @@ function outcomeOf(outcome: DataView, text: TextAt): Flat {
     response_flags: outcome.getBigUint64(OUTCOME.responseFlags, true),
     policy_result: outcome.getUint8(OUTCOME.policyResult) || undefined,
     shadow_result: outcome.getUint8(OUTCOME.shadowResult) || undefined,
+    claimed_principal: text(outcome, OUTCOME.claimedPrincipal),
     method: text(outcome, OUTCOME.method),
     authority: text(outcome, OUTCOME.authority),
     route: text(outcome, OUTCOME.route),
@@ -82,13 +97,18 @@ function outcomeOf(outcome: DataView, text: TextAt): Flat {
     request_content_type: text(outcome, OUTCOME.requestContentType),
     response_content_type: text(outcome, OUTCOME.responseContentType),
     upstream_failure: text(outcome, OUTCOME.upstreamFailure),
+    request_encoding: text(outcome, OUTCOME.requestEncoding),
+    response_encoding: text(outcome, OUTCOME.responseEncoding),
+    upstream_workload: text(outcome, OUTCOME.upstreamWorkload),
+    upstream_namespace: text(outcome, OUTCOME.upstreamNamespace),
   };
 }
 
 function connectionOf(connection: DataView, text: TextAt): Flat {
   const mtls = connection.getUint8(CONNECTION.mtls);
   const tlsVersion = connection.getUint8(CONNECTION.tlsVersion);
-  const hasCertificate = (connection.getUint8(CONNECTION.flags) & CONNECTION_HAS_CERTIFICATE) !== 0;
+  const flags = connection.getUint8(CONNECTION.flags);
+  const hasCertificate = (flags & CONNECTION_HAS_CERTIFICATE) !== 0;
   const digest = new Uint8Array(connection.buffer, connection.byteOffset + CONNECTION.peerCertificateSha256, 32);
   return {
     connection_id: connection.getBigUint64(CONNECTION.id, true) || undefined,
@@ -104,6 +124,11 @@ function connectionOf(connection: DataView, text: TextAt): Flat {
     transport_failure: text(connection, CONNECTION.transportFailure),
     filter_chain: text(connection, CONNECTION.filterChain),
     peer_subject: text(connection, CONNECTION.peerSubject),
+    is_rejected: (flags & CONNECTION_REJECTED) === 0 ? undefined : 1,
+    filter_state_principal: text(connection, CONNECTION.filterStatePrincipal),
+    peer_workload: text(connection, CONNECTION.peerWorkload),
+    peer_namespace: text(connection, CONNECTION.peerNamespace),
+    peer_cluster: text(connection, CONNECTION.peerCluster),
   };
 }
 

@@ -1,6 +1,8 @@
 // From the request's header map to facts: what is always recorded, and what the configuration allows.
 
+import { beginB3, endB3, takeB3 } from './b3';
 import { isText } from './bytes';
+import { takeForwardedCertificate } from './claims';
 import {
   AUTHORITY,
   FORWARDED_FOR,
@@ -36,6 +38,7 @@ const NAME_CONTENT_TYPE = text('content-type');
 const NAME_FORWARDED_FOR = text('x-forwarded-for');
 const NAME_CONTENT_ENCODING = text('content-encoding');
 const NAME_ATTEMPT_COUNT = text('x-envoy-attempt-count');
+const NAME_CLIENT_CERT = text('x-forwarded-client-cert');
 
 /** Names to ask for one by one where the map as a whole cannot be had. */
 const NAMES: usize = memory.data<u32>([
@@ -49,14 +52,23 @@ const NAMES: usize = memory.data<u32>([
   <u32>NAME_CONTENT_ENCODING,
   <u32>NAME_FORWARDED_FOR,
   <u32>NAME_ATTEMPT_COUNT,
+  <u32>NAME_CLIENT_CERT,
+  <u32>text('b3'),
+  <u32>text('x-b3-traceid'),
+  <u32>text('x-b3-spanid'),
+  <u32>text('x-b3-parentspanid'),
+  <u32>text('x-b3-sampled'),
+  <u32>text('x-b3-flags'),
 ]);
-export const HEADER_NAMES: u32 = 10;
+export const HEADER_NAMES: u32 = 17;
 
 /** The name of a header that is always recorded, a text constant; `which` is below HEADER_NAMES. */
 export function headerName(which: u32): usize {
   return <usize>load<u32>(NAMES + 4 * <usize>which);
 }
 
+/** `x-b3`, as the four bytes are read. */
+const X_B3: u32 = 0x3362_2d78;
 const BLOCK_BYTES_MAX: usize = 1024;
 const BLOCK: usize = memory.data(1024, 8);
 const TRACE_JOINED_BYTES_MAX: usize = 256;
@@ -91,6 +103,7 @@ let isSaidOnce: bool = false;
 
 export function beginHeaders(): void {
   isSaidOnce = false;
+  beginB3();
   blockBytes = 0;
   isBlockCut = false;
   isJoinedCut = false;
@@ -103,7 +116,9 @@ export function takeHeader(name: usize, nameBytes: usize, at: usize, bytes: usiz
     if (isText(name, nameBytes, allowed + ALLOWED_NAME_SLOT * <usize>i)) appendLine(name, nameBytes, at, bytes);
   }
   if (bytes == 0) return;
-  if (nameBytes == 5) {
+  if (nameBytes == 2 || (nameBytes > 9 && nameBytes < 18 && load<u32>(name) == X_B3)) {
+    takeB3(name, nameBytes, at, bytes);
+  } else if (nameBytes == 5) {
     if (isText(name, nameBytes, NAME_PATH)) takeFirst(PATH, at, bytes);
   } else if (nameBytes == 7) {
     if (isText(name, nameBytes, NAME_METHOD)) takeFirst(METHOD, at, bytes);
@@ -121,6 +136,8 @@ export function takeHeader(name: usize, nameBytes: usize, at: usize, bytes: usiz
     if (isText(name, nameBytes, NAME_CONTENT_ENCODING)) takeFirst(REQUEST_ENCODING, at, bytes);
   } else if (nameBytes == 21) {
     if (isText(name, nameBytes, NAME_ATTEMPT_COUNT)) isSaidOnce = bytes == 1 && load<u8>(at) == 49;
+  } else if (nameBytes == 23) {
+    if (isText(name, nameBytes, NAME_CLIENT_CERT)) takeForwardedCertificate(at, bytes);
   }
 }
 
@@ -139,13 +156,11 @@ export function takeHeaders(at: usize, bytes: usize): bool {
 /** Settles what more than one header decides. */
 export function endHeaders(): void {
   if (blockBytes > 0) setCutText(HEADERS, BLOCK, blockBytes);
-  if (traceCount == 0) return;
   if (traceCount == 1) {
     if (readTraceParent(traceAt, traceBytes, TRACE)) setBits(BIT_TRACE);
     else setText(TRACE_TEXT, traceAt, traceBytes);
-    return;
-  }
-  setCutText(TRACE_TEXT, TRACE_JOINED, joinedBytes);
+  } else if (traceCount > 1) setCutText(TRACE_TEXT, TRACE_JOINED, joinedBytes);
+  endB3();
 }
 
 let joinedBytes: usize = 0;

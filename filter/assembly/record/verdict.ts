@@ -103,13 +103,18 @@ export function hasFailure(): bool {
   return (number(RESPONSE_FLAGS) & FAILURES) != 0;
 }
 
+/** Whether there was no way to go. */
+export function isUnrouted(): bool {
+  return (number(RESPONSE_FLAGS) & NR) != 0;
+}
+
 /** The verdict on the exchange at hand. */
 export function verdictOf(): u8 {
   const flags = number(RESPONSE_FLAGS);
   if (isDenied(flags)) return DENIED;
   if (isInvalid(flags)) return INVALID;
   if (isReset(flags)) return RESET;
-  if ((flags & NR) != 0) return UNROUTED;
+  if (isUnrouted()) return UNROUTED;
   if ((flags & FAILURES) != 0) return FAILED;
   return isOrdinary() || areDetails(VIA_UPSTREAM) || areDetails(DIRECT_RESPONSE) ? ALLOWED : UNKNOWN;
 }
@@ -118,7 +123,7 @@ export function verdictOf(): u8 {
 export function verdictOfConnection(): u8 {
   const flags = number(RESPONSE_FLAGS);
   if (detailsBegin(RBAC)) return DENIED;
-  if ((flags & NR) != 0) return UNROUTED;
+  if (isUnrouted()) return UNROUTED;
   if (textBytes(TRANSPORT_FAILURE) > 0 || textBytes(UPSTREAM_FAILURE) > 0 || (flags & FAILURES) != 0) return FAILED;
   return (flags & DPE) != 0 ? INVALID : ALLOWED;
 }
