@@ -28,3 +28,14 @@ export declare function proxy_http_call(
 ): u32;
 export declare function proxy_define_metric(kind: u32, name: usize, bytes: usize, out: usize): u32;
 export declare function proxy_increment_metric(metric: u32, by: i64): u32;
+/** Host functions answer for that context until the hook ends, or another is chosen. */
+export declare function proxy_set_effective_context(context: u32): u32;
+export declare function proxy_get_shared_data(
+  key: usize,
+  keyBytes: usize,
+  outAt: usize,
+  outBytes: usize,
+  outCas: usize,
+): u32;
+/** `cas` 0 sets in any case; another one only while it is the value's, and else the status is CAS_MISMATCH. */
+export declare function proxy_set_shared_data(key: usize, keyBytes: usize, at: usize, bytes: usize, cas: u32): u32;

@@ -6,12 +6,13 @@ import {
   proxy_get_header_map_pairs,
   proxy_get_header_map_value,
   proxy_get_property,
+  proxy_get_shared_data,
 } from './env';
 import { arenaMark, isInArena, releaseTo } from './memory';
 import { CLOCK_MONOTONIC, NOT_FOUND, OK, OUTSIDE_ARENA } from './status';
 import { clock_time_get, random_get } from './wasi_snapshot_preview1';
 
-const OUT: usize = memory.data(16, 8); // address and length, as the host writes them
+const OUT: usize = memory.data(16, 8); // address and length, as the host writes them; then the number of shared data
 
 export let valueAt: usize = 0;
 export let valueBytes: usize = 0;
@@ -84,6 +85,18 @@ export function readHeader(map: u32, name: usize): u32 {
 export function readBuffer(buffer: u32, bytes: u32): u32 {
   clearOut();
   return take(proxy_get_buffer_bytes(buffer, 0, bytes, OUT, OUT + 4));
+}
+
+/** Reads the shared data of a key, a text constant; `sharedDataCas()` is its number then. */
+export function readSharedData(key: usize): u32 {
+  clearOut();
+  store<u32>(OUT, 0, 8);
+  return take(proxy_get_shared_data(key + 1, <usize>load<u8>(key), OUT, OUT + 4, OUT + 8));
+}
+
+/** The compare-and-swap number of what `readSharedData` read; 0 when nothing was there. */
+export function sharedDataCas(): u32 {
+  return load<u32>(OUT, 8);
 }
 
 /** Unix time in ns; 0 when the host does not tell, or tells a time before 1970, which no batch can hold. */

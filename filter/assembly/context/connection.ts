@@ -2,6 +2,7 @@ import { readFlag, readProperty, readWord, valueAt, valueBytes, word } from '../
 import { OK } from '../abi/status';
 import { batchEpoch } from '../record/batch';
 import { isText, readHex } from '../record/bytes';
+import { hasIstioPeers } from '../record/config';
 import {
   CERTIFICATE_SHA256,
   CONNECTION_ID,
@@ -10,13 +11,17 @@ import {
   DESTINATION_ADDRESS,
   DIRECTION,
   FILTER_CHAIN,
+  FILTER_STATE_PRINCIPAL,
   FORWARDED_FOR,
   HAS_CERTIFICATE,
   LOCAL_PRINCIPAL,
   MTLS,
   number,
+  PEER_CLUSTER,
+  PEER_NAMESPACE,
   PEER_PRINCIPAL,
   PEER_SUBJECT,
+  PEER_WORKLOAD,
   PROTOCOL,
   REQUESTED_SERVER_NAME,
   SOURCE_ADDRESS,
@@ -30,6 +35,7 @@ import {
   textBytes,
 } from '../record/facts';
 import { BIT_OTHER_CUT, NUMBER_MAX, OTHER } from '../record/layout';
+import { takePeer } from '../record/metadata';
 import { connectionEntry } from '../record/row';
 import { path, text } from '../record/text';
 
@@ -47,6 +53,8 @@ const PATH_DIGEST = path('connection.sha256_peer_certificate_digest');
 const PATH_FILTER_CHAIN = path('xds.filter_chain_name');
 const PATH_DIRECTION = path('xds.listener_direction');
 const PATH_PROTOCOL = path('request.protocol');
+const PATH_PRINCIPAL_STATE = path('filter_state', 'io.istio.peer_principal');
+const PATH_PEER = path('filter_state.downstream_peer');
 const HTTP10 = text('HTTP/1.0');
 const HTTP11 = text('HTTP/1.1');
 const HTTP2 = text('HTTP/2');
@@ -91,23 +99,35 @@ function tlsVersionOf(): u64 {
   return isText(valueAt, valueBytes, TLS10) ? 1 : OTHER;
 }
 
-/** Reads everything about the connection of the exchange at hand. */
-function readConnection(): void {
+/** Reads what of the connection can be read at any time. */
+function readPassing(): void {
   readText(SOURCE_ADDRESS, PATH_SOURCE);
   readText(DESTINATION_ADDRESS, PATH_DESTINATION);
   readText(FILTER_CHAIN, PATH_FILTER_CHAIN);
   if (readWord(PATH_DIRECTION) == OK && word() <= 2) setNumber(DIRECTION, word());
   setNumber(PROTOCOL, protocolOf());
+  readText(REQUESTED_SERVER_NAME, PATH_SNI);
+}
+
+/**
+ * Reads everything about the connection at hand. While it lives nothing of TLS is read: asked before the handshake, Envoy
+ * remembers a wrong version, and writes it into its own access logs.
+ */
+function readConnection(isLive: bool): void {
+  readPassing();
+  if (isLive) return;
+  readText(FILTER_STATE_PRINCIPAL, PATH_PRINCIPAL_STATE);
+  if (hasIstioPeers && readProperty(PATH_PEER) == OK)
+    takePeer(valueAt, valueBytes, PEER_WORKLOAD, PEER_NAMESPACE, PEER_CLUSTER);
   const mtls = readFlag(PATH_MTLS);
   if (mtls <= 1) setNumber(MTLS, <u64>mtls + 1);
-  readText(REQUESTED_SERVER_NAME, PATH_SNI);
+  readText(TRANSPORT_FAILURE, PATH_FAILURE);
   const version = tlsVersionOf();
   setNumber(TLS_VERSION, version);
-  if (version == 0) return;
+  if (version == 0 && textBytes(TRANSPORT_FAILURE) == 0) return;
   readText(PEER_PRINCIPAL, PATH_PEER_PRINCIPAL);
   readText(LOCAL_PRINCIPAL, PATH_LOCAL_PRINCIPAL);
   readText(PEER_SUBJECT, PATH_PEER_SUBJECT);
-  readText(TRANSPORT_FAILURE, PATH_FAILURE);
   if (readProperty(PATH_DIGEST) == OK && valueBytes == 64 && readHex(valueAt, 32, CERTIFICATE_SHA256))
     setNumber(HAS_CERTIFICATE, 1);
 }
@@ -154,31 +174,35 @@ function recall(slot: usize): void {
 let slotInUse: usize = 0;
 let isOwnSource: bool = false;
 
-/** Learns the connection of the exchange at hand. Its facts of the exchange itself (protocol) are facts at once; the rest waits for `connectionReference`. */
-export function takeConnection(): void {
+/**
+ * Learns the connection of the exchange at hand, or the connection at hand. The protocol is a fact at once; the rest waits for
+ * `connectionReference`. `isLive`: it has not ended.
+ */
+export function takeConnection(isLive: bool): void {
   slotInUse = 0;
   isOwnSource = false;
   if (readWord(PATH_ID) != OK || word() == 0 || word() > NUMBER_MAX) {
-    readConnection();
+    readConnection(isLive);
     return;
   }
   const id = word();
   setNumber(CONNECTION_ID, id);
   const slot = CACHE + SLOT_BYTES * (<usize>id & (SLOTS - 1));
-  // Envoy may take the address from x-forwarded-for, so it belongs to the exchange then.
-  isOwnSource = textBytes(FORWARDED_FOR) > 0;
+  // Envoy may take the address from x-forwarded-for, so it belongs to the exchange then; of a live one nobody knows.
+  isOwnSource = isLive || textBytes(FORWARDED_FOR) > 0;
   // A source that was read for such an exchange must not pass for the connection's.
   const isForeign = !isOwnSource && load<u8>(slot, SLOT_NUMBERS + 6) != 0;
-  if (load<u64>(slot) != id || isForeign) {
-    const cutsBefore = cutCount();
-    readConnection();
-    keep(slot, id, cutCount() > cutsBefore);
-    // The protocol is not known before the first request was understood.
-    if (number(PROTOCOL) == 0) store<u64>(slot, 0);
-  } else {
+  if (load<u64>(slot) == id && !isForeign) {
     setNumber(PROTOCOL, <u64>load<u8>(slot, SLOT_NUMBERS + 4));
     if (load<u8>(slot, SLOT_NUMBERS + 5) != 0) setBits(BIT_OTHER_CUT);
+    slotInUse = slot;
+    return;
   }
+  const cutsBefore = cutCount();
+  readConnection(isLive);
+  // The protocol is not known before the first request was understood, and what is read of a live one is not all.
+  if (isLive || number(PROTOCOL) == 0) return;
+  keep(slot, id, cutCount() > cutsBefore);
   if (load<u64>(slot) == id) slotInUse = slot;
 }
 

@@ -13,8 +13,10 @@ import {
   bufferBytes,
   bufferOf,
   inFlight,
+  inFlightBits,
   isNamed,
   knownSizeAtSend,
+  LAST_BUFFER,
   markFailed,
   markFree,
   markInFlight,
@@ -22,7 +24,6 @@ import {
   nextToSend,
   overdue,
   pauseUntil,
-  recallAll,
   unacknowledged,
 } from './buffers';
 import { say } from './say';
@@ -132,14 +133,21 @@ export function sendWaiting(): void {
   }
 }
 
-/** Sends everything at once, also what is in flight: nobody will hear an answer any more, and a second copy harms nobody. */
+function sendNow(buffer: u32, now: u64): void {
+  call(buffer);
+  markInFlight(buffer, load<u32>(TOKEN), now + CALL_OVERDUE_NS, knownCheckpointSize());
+}
+
+/**
+ * Sends everything at once. The last batch goes first: there may be a warm connection for one batch only, and it says how many
+ * there should be. What is in flight goes once more: nobody will hear of its answer, and a second copy harms nobody.
+ */
 export function sendAllAtTheEnd(): void {
-  recallAll();
   const now = monotonicClock();
-  for (let buffer = nextToSend(now, true); buffer != NONE; buffer = nextToSend(now, true)) {
-    call(buffer);
-    markInFlight(buffer, load<u32>(TOKEN), now + CALL_OVERDUE_NS, knownCheckpointSize());
-  }
+  const flown = inFlightBits();
+  sendNow(LAST_BUFFER, now);
+  for (let buffer = nextToSend(now, true); buffer != NONE; buffer = nextToSend(now, true)) sendNow(buffer, now);
+  for (let buffer: u32 = 0; buffer < LAST_BUFFER; buffer++) if (((flown >> <u64>buffer) & 1) != 0) sendNow(buffer, now);
 }
 
 /** Between half of a pause and the whole: proxies that failed together do not come back together. */

@@ -6,12 +6,14 @@ import { COUNTERS, rowCount, total } from '../record/batch';
 import { text } from '../record/text';
 import { recordsUnacknowledged } from './buffers';
 import { batchesAcknowledged } from './delivery';
+import { silentVms } from './life';
 
-const METRICS: u32 = 12;
+const METRICS: u32 = 13;
 const ACKNOWLEDGED: u32 = COUNTERS;
 const WAITING: u32 = COUNTERS + 1;
-const IDS: usize = memory.data(48, 4);
-const TOLD: usize = memory.data(96, 8);
+const SILENT: u32 = COUNTERS + 2;
+const IDS: usize = memory.data(52, 4);
+const TOLD: usize = memory.data(104, 8);
 
 /** In the order of the counters of a batch header. */
 const NAMES: usize = memory.data<u32>([
@@ -27,6 +29,7 @@ const NAMES: usize = memory.data<u32>([
   <u32>text('meshtrail_unwatched'),
   <u32>text('meshtrail_batches_acknowledged'),
   <u32>text('meshtrail_records_waiting'),
+  <u32>text('meshtrail_vms_silent'),
 ]);
 
 let isDefined: bool = false;
@@ -44,6 +47,7 @@ export function defineMetrics(): void {
 
 function presentValue(metric: u32): u64 {
   if (metric < COUNTERS) return total(metric);
+  if (metric == SILENT) return silentVms();
   return metric == ACKNOWLEDGED ? batchesAcknowledged() : <u64>rowCount() + recordsUnacknowledged();
 }
 

@@ -1,4 +1,4 @@
-// The stream of this VM: observed -> recorded -> batched and chained. All roots of the VM share it.
+// The stream of this VM: observed -> recorded -> batched and chained. All roots of the VM share it, in all roles.
 
 import { monotonicClock, random, wallClock } from '../abi/read';
 import {
@@ -6,6 +6,7 @@ import {
   beginStream,
   count,
   DROPPED_BUFFERS_FULL,
+  DROPPED_NO_RANDOM,
   DROPPED_UNREADABLE,
   hasRoom,
   isFilling,
@@ -17,15 +18,27 @@ import {
   total,
 } from '../record/batch';
 import { role } from '../record/config';
-import { FLAG_FIN, KIND_HTTP, SENSOR_HTTP_FILTER } from '../record/layout';
+import { CONNECTION_ID, number, PROTOCOL } from '../record/facts';
+import {
+  BIT_REPEAT,
+  FLAG_ALIVE,
+  FLAG_FIN,
+  HASH_BYTES,
+  KIND_CONNECTION,
+  KIND_HTTP,
+  SENSOR_HTTP_FILTER,
+  SENSOR_NETWORK_FILTER,
+} from '../record/layout';
 import { isPriority, writeRow } from '../record/row';
-import { verdictOf } from '../record/verdict';
-import { bufferAt, freeBuffer, freeBuffers, markSealed, NONE, unacknowledged } from './buffers';
+import { UNKNOWN, verdictOf, verdictOfConnection } from '../record/verdict';
+import { bufferAt, freeBuffer, freeBuffers, LAST_BUFFER, markSealed, NONE, unacknowledged } from './buffers';
 import { connectionReference } from './connection';
+import { takeClosedConnection, takeLiving } from './connections';
 import { sendAllAtTheEnd, sendWaiting } from './delivery';
 import { takeExchange } from './exchange';
+import { isNaming, leaveProxy, noteSealed } from './life';
 
-/** The last free buffer is for denied and failed exchanges. */
+/** The last free buffer is for what was denied or failed. */
 const RESERVE: u32 = 1;
 /** While this many batches wait, a tick seals no further one: records gather in full batches, and the buffers last longer. */
 const WAITING_MAX: u32 = 2;
@@ -48,53 +61,115 @@ function open(): bool {
   return true;
 }
 
+function sealInto(buffer: u32, flags: u16): void {
+  if (isNaming()) flags |= FLAG_ALIVE;
+  markSealed(buffer, sealBatch(bufferAt(buffer), flags, wallClock(), monotonicClock()));
+  noteSealed();
+}
+
 function seal(flags: u16): void {
   const buffer = freeBuffer();
   // There is one: a batch is opened only while one is free, and only sealing takes one.
-  if (buffer == NONE) return;
-  markSealed(buffer, sealBatch(bufferAt(buffer), flags, wallClock(), monotonicClock()));
+  if (buffer != NONE) sealInto(buffer, flags);
 }
+
+function drop(reason: u32): bool {
+  count(reason, 1);
+  return false;
+}
+
+/** Writes the facts at hand as a record; false when they are given up, and counted. */
+function write(kind: u8, verdict: u8, mark: u32): bool {
+  if (freeBuffers() <= RESERVE && !isPriority(verdict)) return drop(DROPPED_BUFFERS_FULL);
+  if (isFilling() && !hasRoom()) seal(0);
+  if (!isFilling()) {
+    if (freeBuffer() == NONE) return drop(DROPPED_BUFFERS_FULL);
+    if (!open()) return drop(DROPPED_NO_RANDOM);
+  }
+  if (!writeRow(kind, connectionReference(), verdict, mark)) return drop(DROPPED_UNREADABLE);
+  if (isSealable()) seal(0);
+  return true;
+}
+
+/** Counts a report; false when there is no room for it, whatever it is. */
+function begin(): bool {
+  count(SEEN, 1);
+  return freeBuffers() > 0 || drop(DROPPED_BUFFERS_FULL);
+}
+
+// The newest exchange that was recorded: behind a filter, the connection manager's access logger tells of it again.
+let lastConnection: u64 = 0;
+let lastMark: u64 = 0;
+let lastSensor: u32 = 0;
 
 /** Records the exchange at hand, or counts that it could not. */
-export function record(): void {
-  count(SEEN, 1);
-  const free = freeBuffers();
-  if (free == 0) {
-    count(DROPPED_BUFFERS_FULL, 1);
-    return;
+export function recordExchange(sensor: u32): void {
+  if (!begin()) return;
+  const mark = takeExchange();
+  const connection = number(CONNECTION_ID);
+  const isSame = connection != 0 && connection == lastConnection && mark == lastMark;
+  const isRepeat = isSame && sensor != lastSensor;
+  if (write(KIND_HTTP, verdictOf(), isRepeat ? sensor | BIT_REPEAT : sensor) && !isRepeat) {
+    lastConnection = connection;
+    lastMark = mark;
+    lastSensor = sensor;
   }
-  takeExchange();
-  const verdict = verdictOf();
-  if (free <= RESERVE && !isPriority(verdict)) {
-    count(DROPPED_BUFFERS_FULL, 1);
-    return;
-  }
-  if (isFilling() && !hasRoom()) seal(0);
-  if ((!isFilling() && freeBuffer() == NONE) || (!isFilling() && !open())) {
-    count(DROPPED_BUFFERS_FULL, 1);
-    return;
-  }
-  if (!writeRow(KIND_HTTP, connectionReference(), verdict, SENSOR_HTTP_FILTER)) {
-    count(DROPPED_UNREADABLE, 1);
-    return;
-  }
-  if (isSealable()) {
-    seal(0);
-    sendWaiting();
-  }
+  sendFull();
 }
 
-/** What a tick does: what waits is sealed and sent. */
-export function flush(): void {
-  if (isFilling() && rowCount() > 0 && unacknowledged() < WAITING_MAX) seal(0);
+/** Ids of connections that were recorded, each at the place of its lowest bits: their other reports follow at once. */
+const RECORDED_CONNECTIONS: usize = memory.data(2048, 8); // 256 x u64
+
+/** Records the connection at hand, or counts that it could not. */
+export function recordConnection(sensor: u32): void {
+  if (!begin()) return;
+  takeClosedConnection();
+  const connection = number(CONNECTION_ID);
+  const place = RECORDED_CONNECTIONS + 8 * (<usize>connection & 255);
+  const isRepeat = number(PROTOCOL) != 0 || (connection != 0 && load<u64>(place) == connection);
+  if (write(KIND_CONNECTION, verdictOfConnection(), isRepeat ? sensor | BIT_REPEAT : sensor))
+    store<u64>(place, connection);
+  sendFull();
+}
+
+/** Whether an open or interval record may be made: the reserve is not for them. */
+export function hasRoomForLiving(): bool {
+  return freeBuffers() > RESERVE;
+}
+
+/** Records the exchange or connection at hand, which lives; false when nothing is known of it. Sends nothing. */
+export function recordLiving(isNetwork: bool, phase: u32): bool {
+  if (!takeLiving(isNetwork)) return false;
+  count(SEEN, 1);
+  if (isNetwork) write(KIND_CONNECTION, UNKNOWN, SENSOR_NETWORK_FILTER | phase);
+  else write(KIND_HTTP, UNKNOWN, SENSOR_HTTP_FILTER | phase);
+  return true;
+}
+
+/** A full batch does not wait for the tick. */
+function sendFull(): void {
+  if (!isFilling()) sendWaiting();
+}
+
+/** What a tick does: what waits is sealed and sent. `isAliveDue`: also a batch without records, as a sign of life. */
+export function flush(isAliveDue: bool): void {
+  const isCalm = unacknowledged() < WAITING_MAX;
+  if (isAliveDue && isCalm && freeBuffers() > RESERVE && (isFilling() || open())) seal(FLAG_ALIVE);
+  else if (isFilling() && rowCount() > 0 && isCalm) seal(0);
   sendWaiting();
 }
 
-/** Ends the stream: its last batch says so, and everything is sent. A VM that saw no exchange has nothing to say. */
+/** Ends the stream: its last batch says so, and everything is sent. A VM that said nothing has nothing to end. */
 export function endStream(): void {
   if (!isRunning) return;
+  leaveProxy();
   isRunning = false;
   if (total(SEEN) == 0 && batchesSealed() == 0) return;
-  if (isFilling() || (freeBuffer() != NONE && open())) seal(FLAG_FIN);
+  if (!isFilling() && !open()) {
+    // Without records there is nothing that a secret would protect.
+    memory.fill(RANDOM, 0, HASH_BYTES);
+    openBatch(role, RANDOM, wallClock(), monotonicClock());
+  }
+  sealInto(LAST_BUFFER, FLAG_FIN);
   sendAllAtTheEnd();
 }

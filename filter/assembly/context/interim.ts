@@ -1,0 +1,33 @@
+// Open and interval records: what lives long enough is told of before it ends, at a tick.
+
+import { proxy_set_effective_context } from '../abi/env';
+import { resetArena } from '../abi/memory';
+import { OK } from '../abi/status';
+import { intervalMs } from '../record/config';
+import { PHASE_INTERVAL, PHASE_OPEN } from '../record/layout';
+import { idAt, isDoneAt, isNetworkAt, isToldAt, leave, look, nextDue, noteTold } from './live';
+import { hasRoomForLiving, recordLiving } from './recorder';
+
+/** At most so many in one tick; the rest waits for the next. */
+const REPORTS_MAX: u32 = 1024;
+
+function report(place: u32, nowNs: u64): void {
+  // A context that is gone without a word, or of which nothing is known, is watched no more.
+  const isThere = !isDoneAt(place) && proxy_set_effective_context(idAt(place)) == OK;
+  const phase = isToldAt(place) ? PHASE_INTERVAL : PHASE_OPEN;
+  if (isThere && recordLiving(isNetworkAt(place), phase)) noteTold(place, nowNs + <u64>intervalMs * 1_000_000);
+  else leave(place);
+}
+
+/** Reports what lives and is due. `root`: whose tick it is. */
+export function reportLiving(root: u32, nowNs: u64): void {
+  look(nowNs);
+  let place = nextDue(0, nowNs);
+  for (let reports: u32 = 0; reports < REPORTS_MAX && place != 0 && hasRoomForLiving(); reports++) {
+    resetArena();
+    report(place, nowNs);
+    place = nextDue(place, nowNs);
+  }
+  // Deliveries are the root's: what lives would take their answers with it.
+  proxy_set_effective_context(root);
+}
