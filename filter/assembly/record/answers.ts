@@ -78,5 +78,9 @@ export function answerBytes(): u64 {
   const code = number(CODE);
   if (number(RESPONSE_FLAGS) != 0 || code - 200 >= 200 || code == 204 || code == 304) return NOT_KNOWN;
   if (lengths != 1 || contentLength > NUMBER_MAX) return NOT_KNOWN;
-  return isText(textAt(METHOD), textBytes(METHOD), text('HEAD')) ? NOT_KNOWN : headerBytes + contentLength;
+  // The length that answers HEAD is of no body, and behind the answer to CONNECT there is more than a body.
+  const method = textAt(METHOD);
+  const bytes = textBytes(METHOD);
+  const isOther = isText(method, bytes, text('HEAD')) || isText(method, bytes, text('CONNECT'));
+  return isOther ? NOT_KNOWN : headerBytes + contentLength;
 }
