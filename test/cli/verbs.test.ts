@@ -9,7 +9,10 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { FLOW_COLUMNS } from '../../collector/src/cli/flow-table.ts';
 import { table } from '../../collector/src/cli/output.ts';
-import { encodeBatch } from '../../collector/src/core/codec/encode.ts';
+import { decodeBatch } from '../../collector/src/core/codec/batch.ts';
+import { encodeBatch, type RowFacts } from '../../collector/src/core/codec/encode.ts';
+import { BIT } from '../../collector/src/core/codec/layout.ts';
+import { recordOf, sourceOf } from '../../collector/src/core/codec/record.ts';
 import type { FlowRecord } from '../../collector/src/core/record.ts';
 import { START_NS, StreamMaker } from '../support/facts.ts';
 import {
@@ -93,22 +96,68 @@ test('flows in every format, notes on stderr alone', async () => {
 });
 
 test('the table keeps apart what was observed of a destination and what was claimed', () => {
-  const shown = (destination: FlowRecord['destination'], host?: string): string | undefined => {
-    const record = { id: '1.0', time: '', source: { address: '127.0.0.1:5' }, destination, request: { host } };
-    const about = { response: {}, upstream: { cluster: 'outbound' }, verdict: 'allowed', reporter: 'source' };
-    const text = table(FLOW_COLUMNS, [{ ...record, ...about } as unknown as FlowRecord], 400);
-    const [head = '', line = ''] = text.split('\n');
-    return line.slice(head.indexOf('DESTINATION'), head.indexOf('METHOD')).trim();
+  const shown = (destination: FlowRecord['destination'], host?: string, reporter = 'source'): string | undefined => {
+    const record = {
+      id: '1.0',
+      time: '',
+      source: { address: '127.0.0.1:5' },
+      destination,
+      request: { host },
+      reporter,
+    };
+    const about = { response: {}, upstream: { cluster: 'outbound' }, connection: {}, verdict: 'allowed' };
+    return cellsOf({ ...record, ...about, record: { phase: 'end', kind: 'http' } })['DESTINATION'];
   };
   const address = '127.0.0.1:33253';
   assert.equal(shown({ address }, 'files.example'), '"files.example"', 'on the way out');
   assert.equal(shown({ address }, 'inventory.backend'), '"inventory.backend"', 'no claim looks like an identity');
   assert.equal(shown({ address }), address);
   assert.equal(shown({}), 'outbound');
-  assert.equal(shown({ address, workload: 'orders' }, 'files.example'), 'orders');
+  assert.equal(shown({ address, workload: 'orders' }, 'files.example', 'destination'), 'orders');
+  assert.equal(shown({ address, workload: 'orders' }, 'files.example'), '"orders"', 'of the other side it is a claim');
   assert.equal(shown({ address, principal: 'spiffe://m/x' }, 'files.example'), 'spiffe://m/x');
   assert.equal(shown({ principal: 'p', service_account: 'a', namespace: 'n' }, 'files.example'), 'a.n');
 });
+
+test('the table shows connections with their bytes, what lives by its phase, and marks repeats', () => {
+  const of = (row: Partial<RowFacts>): Record<string, string> => {
+    const rows: RowFacts[] = [{ verdict: 'allowed', startNs: START_NS, connection: {}, outcome: {}, ...row }];
+    const batch = decodeBatch(encodeBatch({ stream: new Uint8Array(16), batchNumber: 0, firstRecord: 0, rows }));
+    return cellsOf(recordOf(sourceOf(batch, 1, 0)));
+  };
+  const tcp = of({ kind: 'connection', requestBytes: 12, responseBytes: 345 });
+  assert.deepEqual(
+    [tcp['VERDICT'], tcp['METHOD'], tcp['PATH'], tcp['CODE']],
+    ['allowed', 'TCP', '12 B in, 345 B out', '-'],
+  );
+  const tls = of({
+    kind: 'connection',
+    verdict: 'denied',
+    flags: BIT.repeat,
+    connection: { requestedServerName: 'db' },
+  });
+  assert.deepEqual([tls['VERDICT'], tls['METHOD'], tls['PATH']], ['denied (repeat)', 'TLS', '-']);
+  assert.equal(tls['DESTINATION'], '"db"', 'a name that the caller sent');
+  const lives = of({ kind: 'connection', phase: 'interval', verdict: 'unknown', requestBytes: 1, responseBytes: 0 });
+  assert.deepEqual([lives['VERDICT'], lives['PATH']], ['interval', '1 B in, 0 B out']);
+  assert.equal(of({ phase: 'open', verdict: 'unknown' })['VERDICT'], 'open');
+  const connection = {
+    mtls: true,
+    peerPrincipal: 'spiffe://m/ns/n/sa/a',
+    peerWorkload: 'w',
+    sourceAddress: '1.2.3.4:5',
+  };
+  assert.equal(of({ connection })['SOURCE'], 'a.n');
+  assert.equal(of({ connection: { ...connection, mtls: false } })['SOURCE'], '"w"');
+  assert.equal(of({ connection: { ...connection, transportFailure: 'refused' } })['SOURCE'], '1.2.3.4:5');
+});
+
+/** The only line of a table by its titles. */
+function cellsOf(record: object): Record<string, string> {
+  const [head = '', line = ''] = table(FLOW_COLUMNS, [record as FlowRecord], 400).split('\n');
+  const starts = FLOW_COLUMNS.map(({ title }) => head.indexOf(title));
+  return Object.fromEntries(FLOW_COLUMNS.map(({ title }, i) => [title, line.slice(starts[i], starts[i + 1]).trim()]));
+}
 
 test('--all walks every page, in every format the same records', async () => {
   const ids = async (format: string): Promise<string[]> => {

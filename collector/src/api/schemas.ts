@@ -9,9 +9,12 @@ const peer = Type.Object(
   {
     address: text('private'),
     principal: text('SPIFFE id'),
-    namespace: text('from the SPIFFE id'),
+    principal_from: text('mtls or filter_state'),
+    claimed_principal: text('what x-forwarded-client-cert says'),
+    namespace: text('from the SPIFFE id; without one what the peer claims'),
     service_account: text('from the SPIFFE id'),
-    workload: text('where its own proxy reports'),
+    workload: text('where its own proxy reports; else what the peer claims'),
+    cluster: text('what the peer claims'),
   },
   open,
 );
@@ -35,7 +38,15 @@ export const FlowSchema = Type.Object(
     token: Type.Object({}, open),
     trace: Type.Object({}, open),
     node: Type.Object({}, open),
-    record: Type.Object({}, open),
+    record: Type.Object(
+      {
+        kind: Type.String({ description: 'http or connection' }),
+        phase: Type.String({ description: 'end, open or interval' }),
+        sensor: Type.String(),
+        repeat: Type.Optional(Type.Boolean({ description: 'it is counted by another record' })),
+      },
+      open,
+    ),
   },
   open,
 );
@@ -64,6 +75,72 @@ export const FlowsQuerySchema = Type.Object(
     order: Type.Optional(
       Type.Union([Type.Literal('asc'), Type.Literal('desc')], { description: 'by time; default desc' }),
     ),
+  },
+  { additionalProperties: false },
+);
+
+const count = Type.Integer({ minimum: 0 });
+const StateSchema = Type.Union(
+  ['open', 'ended', 'ended unknown', 'silent'].map((state) => Type.Literal(state)),
+  { description: 'docs/query.md says what each means' },
+);
+
+const StreamCoverageSchema = Type.Object(
+  {
+    stream: Type.String({ description: 'hex' }),
+    state: StateSchema,
+    first: text("when its first batch was opened, by the proxy's clock"),
+    last: text('when its newest batch was sealed, likewise'),
+    received: text("when a batch last came, by the collector's clock"),
+    batches: count,
+    records: count,
+    interim: count,
+    missing: Type.Object({ batches: count, records: count }, open),
+    dropped: Type.Object({ buffers_full: count, unreadable: count, no_random: count }, open),
+    unwatched: count,
+    truncated: count,
+    send_failures: count,
+    rollbacks_seen: count,
+    silent_since: text('when another VM of its proxy named it as dead'),
+    lost: Type.Optional(
+      Type.Object({ records_max: count, seconds_max: count, from: Type.String(), until: Type.String() }, open),
+    ),
+  },
+  open,
+);
+
+const ProxyCoverageSchema = Type.Object(
+  {
+    node: text("Envoy's node id"),
+    node_cluster: text("Envoy's node cluster"),
+    cluster: text('the mesh cluster'),
+    role: text('sidecar, gateway or waypoint'),
+    filter_version: text('of its newest batch'),
+    proxy_since: text('its first sign of life'),
+    alive_interval_ms: Type.Optional(count),
+    vms_known: Type.Optional(count),
+    vms_alive: Type.Optional(count),
+    state: StateSchema,
+    first: text('of its streams'),
+    last: text('of its streams'),
+    received: text('of its streams'),
+    records: count,
+    streams: Type.Array(StreamCoverageSchema),
+  },
+  open,
+);
+
+export const CoverageSchema = Type.Object({
+  proxies: Type.Array(ProxyCoverageSchema),
+  asOf: AsOfSchema,
+  complete: Type.Boolean({ description: 'false when gaps holds anything' }),
+  gaps: Type.Array(Type.Object({ kind: Type.String() }, open)),
+});
+
+export const CoverageQuerySchema = Type.Object(
+  {
+    since: Type.Optional(Type.String({ description: 'RFC 3339 with zone, or relative such as -15m; inclusive' })),
+    until: Type.Optional(Type.String({ description: 'likewise; exclusive' })),
   },
   { additionalProperties: false },
 );

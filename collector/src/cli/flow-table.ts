@@ -4,17 +4,48 @@ import { ATTRIBUTES } from '../core/attributes.ts';
 import type { FlowRecord, Peer } from '../core/record.ts';
 import { type Column, styledVerdict } from './output.ts';
 
-/** The shortest name of an observed identity: service account, workload or principal. */
-function identityOf(peer: Peer): string | undefined {
+/** The shortest name of an observed identity: service account, workload of the reporter's own, or principal. */
+function identityOf(peer: Peer, isOwn: boolean): string | undefined {
   if (peer.service_account !== undefined)
     return peer.namespace === undefined ? peer.service_account : `${peer.service_account}.${peer.namespace}`;
-  return peer.workload ?? peer.principal;
+  return (isOwn ? peer.workload : undefined) ?? peer.principal;
 }
 
-/** Whom a call was for. Without an identity, an address behind a proxy of the way out says little: what the caller said tells more, and stands in quotes, since nobody checked it. */
-function destinationOf({ destination, upstream, request }: FlowRecord): string | undefined {
-  const claimed = request.host === undefined ? undefined : `"${request.host}"`;
-  return identityOf(destination) ?? claimed ?? destination.address ?? upstream.cluster;
+/** A name that nobody checked stands in quotes. */
+function claimOf(...names: readonly (string | undefined)[]): string | undefined {
+  const name = names.find((one) => one !== undefined);
+  return name === undefined ? undefined : `"${name}"`;
+}
+
+function sourceOf({ source, reporter }: FlowRecord): string | undefined {
+  return identityOf(source, reporter === 'source') ?? claimOf(source.workload) ?? source.address;
+}
+
+/** Whom a call was for. Without an identity, an address behind a proxy of the way out says little: what the caller said tells more. */
+function destinationOf({ destination, upstream, request, connection, reporter }: FlowRecord): string | undefined {
+  const claimed = claimOf(destination.workload, request.host, connection.requested_server_name);
+  return identityOf(destination, reporter === 'destination') ?? claimed ?? destination.address ?? upstream.cluster;
+}
+
+const isConnection = ({ record }: FlowRecord): boolean => record.kind === 'connection';
+
+/** The verdict; what lives has none yet, and its phase instead. */
+function verdictOf({ verdict, record: { phase, repeat } }: FlowRecord): string {
+  if (phase !== 'end') return phase;
+  return repeat === true ? `${verdict} (repeat)` : verdict;
+}
+
+function methodOf(record: FlowRecord): string | undefined {
+  if (!isConnection(record)) return record.request.method;
+  const { tls_version: version, requested_server_name: name, transport_failure_reason: failure } = record.connection;
+  return version === undefined && name === undefined && failure === undefined ? 'TCP' : 'TLS';
+}
+
+/** Of a connection what went through it. */
+function pathOf(record: FlowRecord): string | undefined {
+  if (!isConnection(record)) return record.request.path;
+  const [received, sent] = [record.request.total_size, record.response.total_size];
+  return received === undefined && sent === undefined ? undefined : `${received ?? '-'} B in, ${sent ?? '-'} B out`;
 }
 
 function milliseconds(duration: string | undefined): string | undefined {
@@ -26,12 +57,12 @@ function milliseconds(duration: string | undefined): string | undefined {
 export const FLOW_COLUMNS: readonly Column<FlowRecord>[] = [
   { title: 'ID', of: (r) => r.id },
   { title: 'TIME (UTC)', of: (r) => `${r.time.slice(0, 10)} ${r.time.slice(11, 23)}` },
-  { title: 'VERDICT', of: (r) => r.verdict, style: styledVerdict },
+  { title: 'VERDICT', of: verdictOf, style: styledVerdict },
   { title: 'REPORTER', of: (r) => r.reporter },
-  { title: 'SOURCE', of: (r) => identityOf(r.source) ?? r.source.address, isElastic: true },
+  { title: 'SOURCE', of: sourceOf, isElastic: true },
   { title: 'DESTINATION', of: destinationOf, isElastic: true },
-  { title: 'METHOD', of: (r) => r.request.method },
-  { title: 'PATH', of: (r) => r.request.path, isElastic: true },
+  { title: 'METHOD', of: methodOf },
+  { title: 'PATH', of: pathOf, isElastic: true },
   { title: 'CODE', of: (r) => r.response.code?.toString(), alignsRight: true },
   { title: 'TOOK', of: (r) => milliseconds(r.duration), alignsRight: true },
   { title: 'POLICY', of: (r) => r.policy, isElastic: true },

@@ -60,9 +60,9 @@ const STYLES = {
   allowed: 'green',
 } as const;
 
-/** Colours a verdict on a terminal that shows colours; elsewhere the text stays as it is. */
+/** Colours a verdict, whatever stands behind it, on a terminal that shows colours; elsewhere the text stays as it is. */
 export function styledVerdict(padded: string): string {
-  const style = STYLES[padded.trim() as keyof typeof STYLES];
+  const style = STYLES[padded.trim().split(' ')[0] as keyof typeof STYLES];
   return style === undefined ? padded : styleText(style, padded, { stream: process.stdout });
 }
 

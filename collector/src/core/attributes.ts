@@ -1,7 +1,17 @@
 // The one table of fields that a filter can name: type, unit, whether the proxy observed it or the application claimed it, and Envoy's own name.
 // The type checker, the documentation and the API share it.
 
-import type { FlowRecord, PolicyResult, Reporter, Verdict } from './record.ts';
+import type {
+  FlowRecord,
+  Kind,
+  Phase,
+  PolicyResult,
+  PrincipalFrom,
+  Reporter,
+  Sensor,
+  TraceFormat,
+  Verdict,
+} from './record.ts';
 
 export type AttributeType = 'string' | 'int' | 'bool' | 'timestamp' | 'duration' | 'map';
 /** observed: the proxy's own fact; claimed: what the application said; derived: computed from those; recorder: Meshtrail's own. */
@@ -58,13 +68,30 @@ const DIRECTIONS: Readonly<Record<NonNullable<FlowRecord['connection']['directio
   inbound: true,
   outbound: true,
 };
+const ORIGINS: Readonly<Record<PrincipalFrom, true>> = { mtls: true, filter_state: true };
+const TRACES: Readonly<Record<TraceFormat, true>> = { w3c: true, b3: true };
+const KINDS: Readonly<Record<Kind, true>> = { http: true, connection: true };
+const PHASES: Readonly<Record<Phase, true>> = { end: true, open: true, interval: true };
+const SENSORS: Readonly<Record<Sensor, true>> = {
+  http_filter: true,
+  network_filter: true,
+  http_logger: true,
+  connection_logger: true,
+};
 const CHOICES: ReadonlyMap<string, readonly string[]> = new Map([
   ['verdict', Object.keys(VERDICTS)],
   ['reporter', Object.keys(REPORTERS)],
   ['rbac.result', Object.keys(RESULTS)],
   ['rbac.shadow_result', Object.keys(RESULTS)],
   ['connection.direction', Object.keys(DIRECTIONS)],
+  ['source.principal_from', Object.keys(ORIGINS)],
+  ['trace.format', Object.keys(TRACES)],
+  ['record.kind', Object.keys(KINDS)],
+  ['record.phase', Object.keys(PHASES)],
+  ['record.sensor', Object.keys(SENSORS)],
 ]);
+
+const TRACE_HEADERS = 'request.headers["traceparent"], request.headers["b3"], request.headers["x-b3-..."]';
 
 const ROWS: readonly Row[] = [
   ['id', 'string', 'recorder', 'Record id, `<leaf index>.<record index>`'],
@@ -86,12 +113,38 @@ const ROWS: readonly Row[] = [
     'source.principal',
     'string',
     'observed',
-    'SPIFFE id of the caller, from mTLS',
-    'connection.uri_san_peer_certificate',
+    'SPIFFE id of the caller, from mTLS, else from filter state; never that of a refused certificate',
+    'connection.uri_san_peer_certificate, filter_state["io.istio.peer_principal"]',
   ],
-  ['source.namespace', 'string', 'derived', "Namespace in the caller's SPIFFE id"],
+  ['source.principal_from', 'string', 'recorder', 'Where it is from: `mtls` or `filter_state`'],
+  [
+    'source.claimed_principal',
+    'string',
+    'claimed',
+    'URI of the last element of x-forwarded-client-cert',
+    'request.headers["x-forwarded-client-cert"]',
+  ],
+  [
+    'source.namespace',
+    'string',
+    'derived',
+    "Namespace in the caller's SPIFFE id; without an id what its proxy claims (claimed)",
+  ],
   ['source.service_account', 'string', 'derived', "Service account in the caller's SPIFFE id"],
-  ['source.workload', 'string', 'derived', 'Workload of the caller, where its own proxy reports', 'xds.node.cluster'],
+  [
+    'source.workload',
+    'string',
+    'derived',
+    'Workload of the caller, where its own proxy reports; else what that proxy claims (claimed)',
+    'xds.node.cluster, filter_state.downstream_peer',
+  ],
+  [
+    'source.cluster',
+    'string',
+    'claimed',
+    "Mesh cluster of the caller, as its proxy claims; `cluster` is the reporter's",
+    'filter_state.downstream_peer',
+  ],
   ['destination.address', 'string', 'observed', 'Address and port of the callee'],
   [
     'destination.principal',
@@ -100,14 +153,19 @@ const ROWS: readonly Row[] = [
     'SPIFFE id of the callee, from mTLS',
     'connection.uri_san_local_certificate, upstream.uri_san_peer_certificate',
   ],
-  ['destination.namespace', 'string', 'derived', "Namespace in the callee's SPIFFE id"],
+  [
+    'destination.namespace',
+    'string',
+    'derived',
+    "Namespace in the callee's SPIFFE id; without an id what its proxy claims (claimed)",
+  ],
   ['destination.service_account', 'string', 'derived', "Service account in the callee's SPIFFE id"],
   [
     'destination.workload',
     'string',
     'derived',
-    'Workload of the callee, where its own proxy reports',
-    'xds.node.cluster',
+    'Workload of the callee, where its own proxy reports; else what that proxy claims (claimed)',
+    'xds.node.cluster, filter_state.upstream_peer',
   ],
   ['request.id', 'string', 'claimed', 'x-request-id'],
   ['request.method', 'string', 'claimed', 'HTTP method'],
@@ -117,13 +175,32 @@ const ROWS: readonly Row[] = [
   ['request.useragent', 'string', 'claimed', 'User-Agent; private'],
   ['request.headers', 'map', 'claimed', 'Allow-listed headers, `request.headers["name"]`; private'],
   ['request.content_type', 'string', 'claimed', 'Content type of the request', 'request.headers["content-type"]'],
-  ['request.total_size', 'int', 'observed', 'Bytes of headers and body; Envoy counts headers that it added'],
+  [
+    'request.content_encoding',
+    'string',
+    'claimed',
+    'Content encoding of the request',
+    'request.headers["content-encoding"]',
+  ],
+  [
+    'request.total_size',
+    'int',
+    'observed',
+    'Bytes of headers and body; Envoy counts headers that it added. Of a connection, bytes received',
+  ],
   ['response.code', 'int', 'observed', 'HTTP status'],
-  ['response.code_details', 'string', 'observed', 'Why Envoy answered so'],
+  ['response.code_details', 'string', 'observed', 'Why Envoy answered so; of exchanges'],
   ['response.flags', 'int', 'observed', "Envoy's response flags as a bit vector"],
   ['response.grpc_status', 'int', 'observed', 'gRPC status, only of gRPC exchanges'],
   ['response.content_type', 'string', 'claimed', 'Content type of the response', 'response.headers["content-type"]'],
-  ['response.total_size', 'int', 'observed', 'Bytes of headers and body'],
+  [
+    'response.content_encoding',
+    'string',
+    'claimed',
+    'Content encoding of the response',
+    'response.headers["content-encoding"]',
+  ],
+  ['response.total_size', 'int', 'observed', 'Bytes of headers and body. Of a connection, bytes sent'],
   ['connection.id', 'int', 'observed', "Envoy's id of the downstream connection"],
   ['connection.direction', 'string', 'observed', '`inbound` or `outbound`', 'xds.listener_direction'],
   ['connection.mtls', 'bool', 'observed', 'The peer showed a certificate; not that it was accepted'],
@@ -132,7 +209,21 @@ const ROWS: readonly Row[] = [
   ['connection.sha256_peer_certificate_digest', 'string', 'observed', "SHA-256 of the peer's certificate, hex"],
   ['connection.subject_peer_certificate', 'string', 'observed', "Subject of the peer's certificate"],
   ['connection.transport_failure_reason', 'string', 'observed', 'Why TLS failed'],
+  [
+    'connection.certificate_rejected',
+    'bool',
+    'derived',
+    'TLS failed, so that no certificate of the peer was accepted; only where it is true',
+  ],
+  [
+    'connection.rejected_principal',
+    'string',
+    'observed',
+    'SPIFFE id in a certificate that was not accepted: who tried, not who it was',
+    'connection.uri_san_peer_certificate',
+  ],
   ['connection.filter_chain', 'string', 'observed', 'Name of the filter chain', 'xds.filter_chain_name'],
+  ['connection.termination_details', 'string', 'observed', 'Why Envoy ended a connection; of connections'],
   ['upstream.address', 'string', 'observed', 'Address and port of the upstream host'],
   ['upstream.cluster', 'string', 'observed', 'Upstream cluster', 'xds.cluster_name'],
   [
@@ -155,21 +246,30 @@ const ROWS: readonly Row[] = [
   ['rbac.shadow_policy', 'string', 'observed', 'The shadow RBAC policy that matched', 'metadata of the RBAC filter'],
   ['token.issuer', 'string', 'observed', 'Issuer of a verified token', 'metadata of the JWT filter'],
   ['token.subject', 'string', 'observed', 'Subject of a verified token; private', 'metadata of the JWT filter'],
-  ['trace.id', 'string', 'claimed', 'W3C trace id, hex', 'request.headers["traceparent"]'],
-  ['trace.span_id', 'string', 'claimed', 'W3C parent id: the span of the caller', 'request.headers["traceparent"]'],
-  ['trace.sampled', 'bool', 'claimed', 'The sampled flag', 'request.headers["traceparent"]'],
-  [
-    'trace.malformed',
-    'string',
-    'claimed',
-    'A traceparent that does not parse, as it came',
-    'request.headers["traceparent"]',
-  ],
+  ['trace.id', 'string', 'claimed', 'Trace id of W3C or B3, hex', TRACE_HEADERS],
+  ['trace.span_id', 'string', 'claimed', 'W3C parent id or B3 span id: the span of the caller', TRACE_HEADERS],
+  ['trace.sampled', 'bool', 'claimed', 'The sampled flag; absent where B3 had no decision yet', TRACE_HEADERS],
+  ['trace.format', 'string', 'derived', 'Which of them the id is of: `w3c` or `b3`'],
+  ['trace.malformed', 'string', 'claimed', 'A traceparent or B3 that does not parse, as it came', TRACE_HEADERS],
   ['node.id', 'string', 'recorder', "Envoy's node id", 'xds.node.id'],
   ['node.cluster', 'string', 'recorder', "Envoy's node cluster", 'xds.node.cluster'],
   ['record.stream', 'string', 'recorder', 'Stream of the record, hex'],
   ['record.number', 'int', 'recorder', 'Number of the record in its stream'],
   ['record.batch', 'int', 'recorder', 'Number of the batch in its stream'],
+  [
+    'record.kind',
+    'string',
+    'recorder',
+    'What it is of, an exchange or a TCP or TLS connection: `http` or `connection`',
+  ],
+  ['record.phase', 'string', 'recorder', 'When it was made: `end`, or of what lives on `open`, then `interval`'],
+  [
+    'record.sensor',
+    'string',
+    'recorder',
+    'Who told of it: `http_filter`, `network_filter`, `http_logger` or `connection_logger`',
+  ],
+  ['record.repeat', 'bool', 'recorder', 'It is counted by another record; only where it is true'],
 ];
 
 function durationNs(text: string | undefined): bigint | undefined {

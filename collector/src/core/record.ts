@@ -4,13 +4,26 @@ export type Verdict = 'allowed' | 'denied' | 'failed' | 'reset' | 'invalid' | 'u
 export type Reporter = 'source' | 'destination' | 'gateway' | 'waypoint';
 export type PolicyResult = 'allowed' | 'denied';
 
-/** One side of an exchange. `namespace` and `service_account` derive from the SPIFFE principal; `workload` is known for the reporter's own side, from its `node.cluster`. */
+export type Kind = 'http' | 'connection';
+export type Phase = 'end' | 'open' | 'interval';
+export type Sensor = 'http_filter' | 'network_filter' | 'http_logger' | 'connection_logger';
+export type PrincipalFrom = 'mtls' | 'filter_state';
+export type TraceFormat = 'w3c' | 'b3';
+
+/**
+ * One side of an exchange. `namespace` and `service_account` derive from the SPIFFE principal. `workload` of the reporter's own side
+ * is that of its `node.cluster`; of the other side it is, like `cluster` and a `namespace` without a principal, what that side claims.
+ */
 export interface Peer {
   readonly address?: string;
   readonly principal?: string;
+  readonly principal_from?: PrincipalFrom;
+  /** What `x-forwarded-client-cert` says. */
+  readonly claimed_principal?: string;
   readonly namespace?: string;
   readonly service_account?: string;
   readonly workload?: string;
+  readonly cluster?: string;
 }
 
 /** A flow record as JSON (docs/formats.md section 6). */
@@ -37,6 +50,7 @@ export interface FlowRecord {
     readonly useragent?: string;
     readonly headers?: Readonly<Record<string, string>>;
     readonly content_type?: string;
+    readonly content_encoding?: string;
     readonly total_size?: number;
   };
   readonly response: {
@@ -45,6 +59,7 @@ export interface FlowRecord {
     readonly flags?: number;
     readonly grpc_status?: number;
     readonly content_type?: string;
+    readonly content_encoding?: string;
     readonly total_size?: number;
   };
   readonly connection: {
@@ -56,7 +71,13 @@ export interface FlowRecord {
     readonly sha256_peer_certificate_digest?: string;
     readonly subject_peer_certificate?: string;
     readonly transport_failure_reason?: string;
+    /** TLS failed: no certificate of the peer was accepted. */
+    readonly certificate_rejected?: true;
+    /** Whom such a certificate names: who tried, not who it was. */
+    readonly rejected_principal?: string;
     readonly filter_chain?: string;
+    /** Why the proxy ended a connection, of records of connections. */
+    readonly termination_details?: string;
   };
   readonly upstream: {
     readonly address?: string;
@@ -76,6 +97,7 @@ export interface FlowRecord {
     readonly id?: string;
     readonly span_id?: string;
     readonly sampled?: boolean;
+    readonly format?: TraceFormat;
     readonly malformed?: string;
   };
   readonly node: { readonly id?: string; readonly cluster?: string };
@@ -84,6 +106,12 @@ export interface FlowRecord {
     readonly stream: string;
     readonly number: number;
     readonly batch: number;
+    readonly kind: Kind;
+    readonly phase: Phase;
+    /** Who told of it. */
+    readonly sensor: Sensor;
+    /** It is counted by another record. */
+    readonly repeat?: true;
     /** Names of fields that were cut to their limit. */
     readonly truncated?: readonly string[];
     /** Names of fields whose bytes are not UTF-8. */

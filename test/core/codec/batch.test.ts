@@ -71,7 +71,7 @@ test('absent is absent', () => {
     token: {},
     trace: {},
     node: {},
-    record: { stream: '0'.repeat(32), number: 0, batch: 0 },
+    record: { stream: '0'.repeat(32), number: 0, batch: 0, kind: 'http', phase: 'end', sensor: 'http_filter' },
   });
 });
 
@@ -103,7 +103,8 @@ test('a certificate that was not verified is no identity', () => {
         0,
       ),
     ).source;
-  assert.deepEqual(of(), { principal: 'spiffe://a/ns/b/sa/c', namespace: 'b', service_account: 'c' });
+  const identity = { principal: 'spiffe://a/ns/b/sa/c', namespace: 'b', service_account: 'c' };
+  assert.deepEqual(of(), { ...identity, principal_from: 'mtls' });
   assert.deepEqual(of('TLS_error: CERTIFICATE_VERIFY_FAILED'), {});
 });
 

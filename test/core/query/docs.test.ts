@@ -33,13 +33,27 @@ test('closed lists of values are told in the table', () => {
   const closed = [...ATTRIBUTES.values()].filter(({ choices }) => choices !== undefined);
   assert.deepEqual(
     closed.map(({ name }) => name),
-    ['verdict', 'reporter', 'connection.direction', 'rbac.result', 'rbac.shadow_result'],
+    [
+      'verdict',
+      'reporter',
+      'source.principal_from',
+      'connection.direction',
+      'rbac.result',
+      'rbac.shadow_result',
+      'trace.format',
+      'record.kind',
+      'record.phase',
+      'record.sensor',
+    ],
   );
   for (const { description, choices } of closed)
     assert.deepEqual(
-      [...description.matchAll(/`([a-z]+)`/g)].map(([, value]) => value),
+      [...description.matchAll(/`([a-z0-9_]+)`/g)].map(([, value]) => value),
       choices,
     );
+  const names = closed.map(({ name }) => `\`${name}\``);
+  const list = `The values of ${names.slice(0, -1).join(', ')} and ${names.at(-1)} are closed lists`;
+  assert.ok(page.includes(list), list);
 });
 
 test('the examples are filters', () => {
@@ -65,6 +79,7 @@ test('the table of who spoke to whom', () => {
     destinationAddress: 'destination.address',
     peerPrincipal: 'connection.uri_san_peer_certificate',
     localPrincipal: 'connection.uri_san_local_certificate',
+    filterStatePrincipal: 'filter_state["io.istio.peer_principal"]',
   };
   const outcome = {
     upstreamPrincipal: 'upstream.uri_san_peer_certificate',
@@ -91,16 +106,16 @@ test('the table of who spoke to whom', () => {
         const { source, destination } = record;
         return [source.principal, destination.principal, source.address, destination.address];
       };
+      const upstreamAddress = { upstreamAddress: 'upstream.address' };
+      const [caller, ...others] = cells as [string[], ...string[][]];
       const first = cells.map(([name]) => name);
-      assert.deepEqual(of({ upstreamAddress: 'upstream.address' }), first, reporter);
-      assert.deepEqual(
-        of({}),
-        cells.map((names) => names.at(-1)),
-        reporter,
-      );
-      const unverified = first.map((name) => (name === 'connection.uri_san_peer_certificate' ? undefined : name));
-      for (const more of [{ mtls: false }, { transportFailure: 'refused' }])
-        assert.deepEqual(of({ upstreamAddress: 'upstream.address' }, more), unverified, reporter);
+      assert.deepEqual(of(upstreamAddress), first, reporter);
+      assert.deepEqual(of({}), [caller[0], ...others.map((names) => names.at(-1))], reporter);
+      const elsewhere = [caller.at(-1), ...first.slice(1)];
+      assert.deepEqual(of(upstreamAddress, { mtls: false }), elsewhere, reporter);
+      assert.deepEqual(of(upstreamAddress, { peerPrincipal: undefined }), elsewhere, reporter);
+      const refused = reporter === 'source' ? first : [undefined, ...first.slice(1)];
+      assert.deepEqual(of(upstreamAddress, { transportFailure: 'refused' }), refused, reporter);
     }
   }
   assert.deepEqual(seen.sort(), ATTRIBUTES.get('reporter')?.choices?.toSorted());

@@ -2,22 +2,15 @@
 // Strings, connections, outcomes and sides are shared by many records of a batch, and are read once.
 
 import { toHex } from '../bytes.ts';
-import type { FlowRecord, Peer, PolicyResult, Reporter } from '../record.ts';
+import type { FlowRecord } from '../record.ts';
 import type { Batch } from './batch.ts';
 import { rowOf } from './batch.ts';
-import {
-  BIT,
-  CONNECTION,
-  CONNECTION_HAS_CERTIFICATE,
-  GRPC_ABSENT,
-  OUTCOME,
-  PROTOCOLS,
-  ROW,
-  TLS_VERSIONS,
-  VERDICTS,
-} from './layout.ts';
-import { requestIdText } from './rules.ts';
-import { durationText, type ReadableText, readableText, timeText, uuidText } from './text.ts';
+import { BIT, CONNECTION, KINDS, PHASE_SHIFT, PHASES, ROW, SENSOR_SHIFT, SENSORS, VERDICTS } from './layout.ts';
+import { type Connection, type Outcome, readConnection, readOutcome } from './record-parts.ts';
+import { isConnectionRow, requestIdText } from './rules.ts';
+import { readSides, reporterOf, type Sides, workloadOf } from './sides.ts';
+import { durationText, readableText, timeText, uuidText } from './text.ts';
+import { hexAt, type Part, present, Texts, u48, viewOf } from './texts.ts';
 
 /** What all records of a batch share, from the batch itself or from the part that a proof shows. */
 export interface RecordContext {
@@ -41,56 +34,6 @@ export interface RecordSource {
   readonly rowIndex: number;
 }
 
-/** Values that records share, with the names of those that are not UTF-8. */
-interface Part<T> {
-  readonly value: T;
-  readonly notUtf8: readonly string[];
-}
-
-interface Outcome {
-  readonly bytes: DataView;
-  readonly policy: string | undefined;
-  readonly route: string | undefined;
-  readonly method: string | undefined;
-  readonly host: string | undefined;
-  readonly protocol: string | undefined;
-  readonly requestContentType: string | undefined;
-  readonly response: FlowRecord['response'];
-  readonly upstream: FlowRecord['upstream'];
-  readonly rbac: FlowRecord['rbac'];
-  readonly tokenIssuer: string | undefined;
-}
-
-interface Connection {
-  readonly bytes: DataView;
-  readonly connection: FlowRecord['connection'];
-}
-
-interface Sides {
-  readonly source: Peer;
-  readonly destination: Peer;
-}
-
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-const u48 = (view: DataView, at: number): number => view.getUint32(at, true) + view.getUint16(at + 4, true) * 2 ** 32;
-const u64 = (view: DataView, at: number): number => view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
-const hexAt = (view: DataView, at: number, length: number): string =>
-  toHex(new Uint8Array(view.buffer, view.byteOffset + at, length));
-/** A name from a table: absent for 0, `other` for what the table does not have. */
-const nameIn = (names: readonly string[], value: number): string | undefined =>
-  value === 0 ? undefined : (names[value] ?? 'other');
-
-/** An object without its undefined members: absent is absent. */
-function present<T extends object>(value: { readonly [K in keyof T]: T[K] | undefined }): T {
-  const out: Record<string, unknown> = {};
-  for (const key in value) if (value[key] !== undefined) out[key] = value[key];
-  return out as T;
-}
-
-const RESULTS: readonly (PolicyResult | undefined)[] = [undefined, 'allowed', 'denied'];
-const DIRECTIONS = [undefined, 'inbound', 'outbound'] as const;
-const OUTBOUND = 2;
-const MTLS_TRUE = 2;
 const CUTS = [
   [BIT.pathCut, 'request.path'],
   [BIT.userAgentCut, 'request.useragent'],
@@ -103,13 +46,14 @@ export class RecordReader {
   private readonly context: RecordContext;
   private readonly streamText: string;
   private readonly common: Part<{ readonly cluster: string | undefined; readonly node: FlowRecord['node'] }>;
-  private readonly texts = new Map<number, ReadableText>();
+  private readonly texts: Texts;
   private readonly connections = new Map<number, Part<Connection>>();
   private readonly outcomes = new Map<number, Part<Outcome>>();
   private readonly sides = new Map<number, Part<Sides>>();
 
   constructor(context: RecordContext) {
     this.context = context;
+    this.texts = new Texts((number) => context.entry(number));
     this.streamText = toHex(context.stream);
     const notUtf8: string[] = [];
     const text = (name: string, bytes: Uint8Array | undefined): string | undefined => {
@@ -138,13 +82,13 @@ export class RecordReader {
     const connectionNumber = row.getUint16(ROW.connection, true);
     const outcomeNumber = row.getUint16(ROW.outcome, true);
     const connection = this.connection(connectionNumber);
-    const outcome = this.outcome(outcomeNumber);
+    const outcome = this.outcome(outcomeNumber, isConnectionRow(row, 0));
     const reporter = reporterOf(role, connection.value.bytes.getUint8(CONNECTION.direction));
-    const sides = this.sidesOf(reporter, connectionNumber, outcomeNumber);
-    const { policy, route, upstream, rbac, tokenIssuer } = outcome.value;
+    const sides = this.sidesOf(reporter, connectionNumber, outcomeNumber, connection.value, outcome.value);
+    const { policy, route, upstream, rbac, tokenIssuer, terminationDetails } = outcome.value;
     const notUtf8: string[] = [];
     const request = this.request(row, flags, outcome.value, notUtf8);
-    const tokenSubject = this.text(row, ROW.subject, 'token.subject', notUtf8);
+    const tokenSubject = this.texts.at(row, ROW.subject, 'token.subject', notUtf8);
     const trace = this.trace(row, flags, notUtf8);
     notUtf8.push(...connection.notUtf8, ...outcome.notUtf8, ...sides.notUtf8, ...this.common.notUtf8);
     const truncated = CUTS.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name);
@@ -163,7 +107,10 @@ export class RecordReader {
         (flags & BIT.responseBytes) === 0
           ? outcome.value.response
           : { ...outcome.value.response, total_size: u48(row, ROW.responseBytes) },
-      connection: connection.value.connection,
+      connection:
+        terminationDetails === undefined
+          ? connection.value.connection
+          : { ...connection.value.connection, termination_details: terminationDetails },
       upstream:
         (flags & BIT.attempts) === 0 ? upstream : { ...upstream, request_attempt_count: row.getUint8(ROW.attempts) },
       route,
@@ -175,175 +122,91 @@ export class RecordReader {
         stream: this.streamText,
         number: firstRecord + rowIndex,
         batch: batchNumber,
+        kind: KINDS[row.getUint8(ROW.kind)] as FlowRecord['record']['kind'],
+        phase: PHASES[(flags >>> PHASE_SHIFT) & 3] as FlowRecord['record']['phase'],
+        sensor: SENSORS[(flags >>> SENSOR_SHIFT) & 3] as FlowRecord['record']['sensor'],
+        repeat: (flags & BIT.repeat) === 0 ? undefined : true,
         truncated: truncated.length > 0 ? truncated : undefined,
         not_utf8: notUtf8.length > 0 ? [...new Set(notUtf8)].sort() : undefined,
       }),
     });
   }
 
-  private text(view: DataView, at: number, name: string, notUtf8: string[]): string | undefined {
-    return this.textOf(view.getUint16(at, true), name, notUtf8);
-  }
-
-  private textOf(number: number, name: string, notUtf8: string[]): string | undefined {
-    if (number === 0) return undefined;
-    let readable = this.texts.get(number);
-    if (readable === undefined) {
-      readable = readableText(this.context.entry(number));
-      this.texts.set(number, readable);
-    }
-    if (!readable.isUtf8) notUtf8.push(name);
-    return readable.text;
-  }
-
   private request(row: DataView, flags: number, outcome: Outcome, notUtf8: string[]): FlowRecord['request'] {
     return present<FlowRecord['request']>({
       id:
         (flags & BIT.requestId) === 0
-          ? this.textOf(requestIdText(row, 0), 'request.id', notUtf8)
+          ? this.texts.of(requestIdText(row, 0), 'request.id', notUtf8)
           : uuidText(new Uint8Array(row.buffer, row.byteOffset + ROW.requestId, 16)),
       method: outcome.method,
       host: outcome.host,
-      path: this.text(row, ROW.path, 'request.path', notUtf8),
+      path: this.texts.at(row, ROW.path, 'request.path', notUtf8),
       protocol: outcome.protocol,
-      useragent: this.text(row, ROW.userAgent, 'request.useragent', notUtf8),
-      headers: headersOf(this.text(row, ROW.headers, 'request.headers', notUtf8)),
+      useragent: this.texts.at(row, ROW.userAgent, 'request.useragent', notUtf8),
+      headers: headersOf(this.texts.at(row, ROW.headers, 'request.headers', notUtf8)),
       content_type: outcome.requestContentType,
+      content_encoding: outcome.requestContentEncoding,
       total_size: (flags & BIT.requestBytes) === 0 ? undefined : u48(row, ROW.requestBytes),
     });
   }
 
   private trace(row: DataView, flags: number, notUtf8: string[]): FlowRecord['trace'] {
-    const hasTrace = (flags & BIT.trace) !== 0;
+    const malformed = this.texts.at(row, ROW.traceText, 'trace.malformed', notUtf8);
+    if ((flags & BIT.trace) === 0) return present<FlowRecord['trace']>({ malformed });
+    const isB3 = (flags & BIT.b3) !== 0;
+    const traceFlags = row.getUint8(ROW.traceFlags);
     return present<FlowRecord['trace']>({
-      id: hasTrace ? hexAt(row, ROW.traceId, 16) : undefined,
-      span_id: hasTrace ? hexAt(row, ROW.spanId, 8) : undefined,
-      sampled: hasTrace ? (row.getUint8(ROW.traceFlags) & 1) === 1 : undefined,
-      malformed: this.text(row, ROW.traceText, 'trace.malformed', notUtf8),
+      // An id of 64 bits as it came, without the zeros that fill its place.
+      id: (flags & BIT.b3Short) === 0 ? hexAt(row, ROW.traceId, 16) : hexAt(row, ROW.traceId + 8, 8),
+      span_id: hexAt(row, ROW.spanId, 8),
+      sampled: isB3 ? sampledOfB3(traceFlags) : (traceFlags & 1) === 1,
+      format: isB3 ? 'b3' : 'w3c',
+      malformed,
     });
   }
 
   private connection(number: number): Part<Connection> {
     const known = this.connections.get(number);
     if (known !== undefined) return known;
-    const bytes = viewOf(this.context.entry(number));
-    const notUtf8: string[] = [];
-    const text = (at: number, name: string): string | undefined => this.text(bytes, at, name, notUtf8);
-    const hasCertificate = (bytes.getUint8(CONNECTION.flags) & CONNECTION_HAS_CERTIFICATE) !== 0;
-    const mtls = bytes.getUint8(CONNECTION.mtls);
-    const connection = present<FlowRecord['connection']>({
-      id: u64(bytes, CONNECTION.id) || undefined,
-      direction: DIRECTIONS[bytes.getUint8(CONNECTION.direction)],
-      mtls: mtls === 0 ? undefined : mtls === MTLS_TRUE,
-      tls_version: nameIn(TLS_VERSIONS, bytes.getUint8(CONNECTION.tlsVersion)),
-      requested_server_name: text(CONNECTION.requestedServerName, 'connection.requested_server_name'),
-      sha256_peer_certificate_digest: hasCertificate ? hexAt(bytes, CONNECTION.peerCertificateSha256, 32) : undefined,
-      subject_peer_certificate: text(CONNECTION.peerSubject, 'connection.subject_peer_certificate'),
-      transport_failure_reason: text(CONNECTION.transportFailure, 'connection.transport_failure_reason'),
-      filter_chain: text(CONNECTION.filterChain, 'connection.filter_chain'),
-    });
-    const part = { value: { bytes, connection }, notUtf8 };
+    const part = readConnection(viewOf(this.context.entry(number)), this.texts);
     this.connections.set(number, part);
     return part;
   }
 
-  private outcome(number: number): Part<Outcome> {
-    const known = this.outcomes.get(number);
+  private outcome(number: number, isConnection: boolean): Part<Outcome> {
+    const key = isConnection ? -number : number;
+    const known = this.outcomes.get(key);
     if (known !== undefined) return known;
-    const bytes = viewOf(this.context.entry(number));
-    const notUtf8: string[] = [];
-    const text = (at: number, name: string): string | undefined => this.text(bytes, at, name, notUtf8);
-    const grpc = bytes.getUint8(OUTCOME.grpcStatus);
-    const value: Outcome = {
-      bytes,
-      policy: text(OUTCOME.policy, 'policy'),
-      route: text(OUTCOME.route, 'route'),
-      method: text(OUTCOME.method, 'request.method'),
-      host: text(OUTCOME.authority, 'request.host'),
-      protocol: nameIn(PROTOCOLS, bytes.getUint8(OUTCOME.protocol)),
-      requestContentType: text(OUTCOME.requestContentType, 'request.content_type'),
-      response: present<FlowRecord['response']>({
-        code: bytes.getUint16(OUTCOME.code, true) || undefined,
-        code_details: text(OUTCOME.codeDetails, 'response.code_details'),
-        flags: u64(bytes, OUTCOME.responseFlags),
-        grpc_status: grpc === GRPC_ABSENT ? undefined : grpc,
-        content_type: text(OUTCOME.responseContentType, 'response.content_type'),
-      }),
-      upstream: present<FlowRecord['upstream']>({
-        address: text(OUTCOME.upstreamAddress, 'upstream.address'),
-        cluster: text(OUTCOME.upstreamCluster, 'upstream.cluster'),
-        principal: text(OUTCOME.upstreamPrincipal, 'upstream.principal'),
-        transport_failure_reason: text(OUTCOME.upstreamFailure, 'upstream.transport_failure_reason'),
-      }),
-      rbac: present<FlowRecord['rbac']>({
-        result: RESULTS[bytes.getUint8(OUTCOME.policyResult)],
-        shadow_result: RESULTS[bytes.getUint8(OUTCOME.shadowResult)],
-        shadow_policy: text(OUTCOME.shadowPolicy, 'rbac.shadow_policy'),
-      }),
-      tokenIssuer: text(OUTCOME.tokenIssuer, 'token.issuer'),
-    };
-    const part = { value, notUtf8 };
-    this.outcomes.set(number, part);
+    const part = readOutcome(viewOf(this.context.entry(number)), this.texts, isConnection);
+    this.outcomes.set(key, part);
     return part;
   }
 
-  /** Who spoke to whom (docs/query.md has the table). A peer's certificate is an identity only when the connection did not fail its verification. */
-  private sidesOf(reporter: Reporter, connectionNumber: number, outcomeNumber: number): Part<Sides> {
+  private sidesOf(
+    reporter: FlowRecord['reporter'],
+    connectionNumber: number,
+    outcomeNumber: number,
+    connection: Connection,
+    outcome: Outcome,
+  ): Part<Sides> {
     const key = connectionNumber * 65_536 + outcomeNumber;
     const known = this.sides.get(key);
     if (known !== undefined) return known;
-    const connection = this.connection(connectionNumber).value.bytes;
-    const outcome = this.outcome(outcomeNumber).value.bytes;
-    const notUtf8: string[] = [];
-    const isSource = reporter === 'source';
-    const isDestination = reporter === 'destination';
-    const isVerified =
-      connection.getUint8(CONNECTION.mtls) === MTLS_TRUE &&
-      connection.getUint16(CONNECTION.transportFailure, true) === 0;
     const own = workloadOf(this.common.value.node.cluster);
-    const caller = isSource
-      ? this.text(outcome, OUTCOME.upstreamLocalPrincipal, 'source.principal', notUtf8)
-      : isVerified
-        ? this.text(connection, CONNECTION.peerPrincipal, 'source.principal', notUtf8)
-        : undefined;
-    const callee = isDestination
-      ? this.text(connection, CONNECTION.localPrincipal, 'destination.principal', notUtf8)
-      : this.text(outcome, OUTCOME.upstreamPrincipal, 'destination.principal', notUtf8);
-    const host = isDestination ? 0 : outcome.getUint16(OUTCOME.upstreamAddress, true);
-    const calleeAddress = host === 0 ? connection.getUint16(CONNECTION.destinationAddress, true) : host;
-    const value: Sides = {
-      source: peerOf(
-        this.text(connection, CONNECTION.sourceAddress, 'source.address', notUtf8),
-        caller,
-        isSource ? own : undefined,
-      ),
-      destination: peerOf(
-        this.textOf(calleeAddress, 'destination.address', notUtf8),
-        callee,
-        isDestination ? own : undefined,
-      ),
-    };
-    const part = { value, notUtf8 };
+    const part = readSides(reporter, connection.bytes, outcome.bytes, own, this.texts);
     this.sides.set(key, part);
     return part;
   }
 }
 
-/** A side, with namespace and service account of `spiffe://<domain>/ns/<namespace>/sa/<account>`, as Istio names workloads. */
-function peerOf(address: string | undefined, principal: string | undefined, workload: string | undefined): Peer {
-  const match = principal === undefined ? null : /^spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(principal);
-  return present<Peer>({ address, principal, namespace: match?.[1], service_account: match?.[2], workload });
-}
+const B3_SAMPLED = 1;
+const B3_DEBUG = 2;
+const B3_UNDECIDED = 4;
 
-/** The workload of a `node.cluster` of the form `name.namespace`. */
-function workloadOf(nodeCluster: string | undefined): string | undefined {
-  return nodeCluster === undefined ? undefined : /^([^.]+)\.[^.]+$/.exec(nodeCluster)?.[1];
-}
-
-/** A sidecar's listener of unspecified direction counts as inbound. */
-function reporterOf(role: Batch['role'], direction: number): Reporter {
-  if (role !== 'sidecar') return role;
-  return direction === OUTBOUND ? 'source' : 'destination';
+/** Debug implies sampled; before a decision neither is so. */
+function sampledOfB3(traceFlags: number): boolean | undefined {
+  if ((traceFlags & (B3_SAMPLED | B3_DEBUG)) !== 0) return true;
+  return (traceFlags & B3_UNDECIDED) === 0 ? false : undefined;
 }
 
 /** Header lines as a map; a name that comes twice has its values joined by `, `. */
