@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import type { RowFacts } from '../../collector/src/core/codec/encode.ts';
+import { BIT } from '../../collector/src/core/codec/layout.ts';
 import { type CollectorProcess, startCollectorProcess } from '../../collector/src/demo/collector.ts';
 import { nodeClusterOf } from '../../collector/src/demo/envoy-config.ts';
-import { compare, findIncident, isAgreed } from '../../collector/src/demo/findings.ts';
+import { compare, countedOf, findIncident, isAgreed } from '../../collector/src/demo/findings.ts';
 import { consequencesOf, DROPZONE_HOST, makePlan, play } from '../../collector/src/demo/incident.ts';
 import { INGRESS, SERVICES, spiffeIdOf } from '../../collector/src/demo/policies.ts';
 import { auditLog, readRecords, waitForEnds } from '../../collector/src/demo/recorded.ts';
@@ -100,6 +101,31 @@ test('counts agree, the incident is found as it was, and the log verifies', asyn
     'nothing dropped',
   ])
     assert.ok(whole.includes(part), part);
+});
+
+test('what is recorded more than once, or is no exchange, changes neither counts nor incident', async (t) => {
+  const plain = await collectorWith(t, rowsOf(truth));
+  const { records: alone } = await readRecords(plain.url);
+  const beside = (row: RowFacts): RowFacts[] => {
+    const { connection, startNs } = row;
+    const common = { connection, startNs, outcome: { protocol: 'HTTP/1.1' } } as const;
+    return [
+      { ...common, phase: 'open', verdict: 'unknown' },
+      row,
+      { ...row, sensor: 'http_logger', flags: BIT.repeat },
+      { ...common, kind: 'connection', verdict: 'allowed', flags: BIT.repeat },
+    ];
+  };
+  const tcp: RowFacts = { kind: 'connection', verdict: 'allowed', startNs: 1n, connection: {}, outcome: {} };
+  const more = [...rowsOf(truth)].map(([name, rows]): [string, RowFacts[]] => [name, [tcp, ...rows.flatMap(beside)]]);
+  const collector = await collectorWith(t, new Map(more));
+  const { records } = await readRecords(collector.url);
+  assert.equal(records.length, 4 * alone.length + NODES.length);
+  assert.equal(countedOf(records).length, alone.length + NODES.length, 'the TCP connections are no repeats');
+  assert.ok(isAgreed(compare(truth, records, INGRESS.name)));
+  const [seen, expected] = [records, alone].map((list) => incidentLines(findIncident(list)).join('\n'));
+  const ids = /\d+\.\d+$/gm;
+  assert.equal(seen?.replaceAll(ids, 'ID'), expected?.replaceAll(ids, 'ID'));
 });
 
 test('one record too few or too many for one service is a disagreement, and said loudly', async (t) => {

@@ -10,7 +10,7 @@ import { nextCommands } from '../demo/commands.ts';
 import { claimDefault, claimDirectory, type DemoDirectory } from '../demo/directory.ts';
 import { findEnvoy } from '../demo/envoy.ts';
 import { nodeClusterOf } from '../demo/envoy-config.ts';
-import { compare, findIncident, type Incident, isAgreed } from '../demo/findings.ts';
+import { compare, countedOf, findIncident, type Incident, isAgreed } from '../demo/findings.ts';
 import { type Flight, playFlight, startFlight } from '../demo/flight.ts';
 import { INGRESS, SERVICES } from '../demo/policies.ts';
 import { step } from '../demo/progress.ts';
@@ -165,7 +165,7 @@ async function report(run: Run, { collector, truth }: Flown): Promise<{ isGood: 
   const wanted = incident?.firstAllowed ?? incident?.denied[0] ?? records[0];
   const audit = await run.step('log verified', () => auditLog(url, vkey, wanted?.id));
   const proxies = new Set(records.map(({ node }) => node.cluster)).size;
-  const counts = countLines(agreements, records.length, proxies);
+  const counts = countLines(agreements, countedOf(records).length, proxies);
   for (const lines of [counts, gapLines(gaps), incidentLines(incident), logLines(audit, NODES)])
     if (lines.length > 0) print(`\n${lines.join('\n')}`);
   return {

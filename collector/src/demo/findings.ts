@@ -21,13 +21,22 @@ export const isEqual = ({ counted, recorded }: Pair): boolean => counted === rec
 export const isAgreed = (agreements: readonly Agreement[]): boolean =>
   agreements.every(({ sent, received, refused }) => [sent, received, refused].every(isEqual));
 
+/** Records that add up to what happened: what another record counts is left out. */
+export const countedOf = (records: readonly FlowRecord[]): FlowRecord[] =>
+  records.filter(({ record }) => record.repeat !== true);
+
+/** Exchanges that are counted; a TCP or TLS connection is none, even where it is recorded. */
+const exchangesOf = (records: readonly FlowRecord[]): FlowRecord[] =>
+  countedOf(records).filter(({ record }) => record.kind === 'http');
+
 /** Name of the workload whose proxy reported: the first part of `node.cluster`. */
 export const proxyOf = (record: FlowRecord): string => record.node.cluster?.replace(/\.[^.]*$/, '') ?? '-';
 
 /** Compares what the services counted with what their sidecars recorded, service by service; the visitor's with the ingress's. */
 export function compare(truth: Truth, records: readonly FlowRecord[], ingress: string): Agreement[] {
+  const exchanges = exchangesOf(records);
   const count = (proxy: string, isWanted: (record: FlowRecord) => boolean): number =>
-    records.filter((record) => proxyOf(record) === proxy && isWanted(record)).length;
+    exchanges.filter((record) => proxyOf(record) === proxy && isWanted(record)).length;
   const services = Object.entries(truth.services).map(([service, counted]): Agreement => {
     const refused = truth.exchanges.filter((e) => e.destination === service && e.verdict === 'denied').length;
     const isReceived = (r: FlowRecord): boolean => r.reporter === 'destination' && r.verdict !== 'denied';
@@ -88,7 +97,8 @@ function suspectOf(records: readonly FlowRecord[]): string | undefined {
 }
 
 /** Finds the incident in records that are in order of time. */
-export function findIncident(records: readonly FlowRecord[]): Incident | undefined {
+export function findIncident(all: readonly FlowRecord[]): Incident | undefined {
+  const records = exchangesOf(all);
   const principal = suspectOf(records);
   if (principal === undefined) return undefined;
   const atCallee = records.filter((r) => r.reporter === 'destination' && r.source.principal === principal);

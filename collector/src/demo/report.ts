@@ -152,7 +152,7 @@ export function logLines(audit: LogAudit, expectedStreams: readonly string[]): s
   const broken = streams.filter(({ isWhole, isEnded }) => !isWhole || !isEnded);
   const silent = expectedStreams.filter((node) => !streams.some((stream) => stream.node === node));
   const dropped = streams.reduce(
-    (sum, { counters }) => sum + counters.droppedBuffersFull + counters.droppedUnreadable,
+    (sum, { counters: c }) => sum + c.droppedBuffersFull + c.droppedUnreadable + c.droppedNoRandom,
     0,
   );
   const whole =
