@@ -12,8 +12,9 @@ import { Cleanup, type NodeChild } from '../lib/processes.ts';
 import { interleave } from '../lib/rounds.ts';
 import type { SinkReply } from './als-sink.ts';
 import type { BatchSinkReply, Received } from './batch-sink.ts';
-import { COUNTED_METRIC } from './counting.ts';
-import { CONNECTIONS, Field, SETTLE_MS, startNode } from './field.ts';
+import { callsOf } from './calls.ts';
+import { COUNTED_METRIC, countingModule } from './counting.ts';
+import { CONNECTIONS, Field, RELEASE_FILE, SETTLE_MS, startNode } from './field.ts';
 import { costTable, driftUs } from './table.ts';
 import { type Setting, settingName, VARIANT_NAMES, VARIANTS, type VariantName, variantOf } from './variants.ts';
 
@@ -120,6 +121,19 @@ function derive(
   }
 }
 
+/** Host calls, which only the emulated Envoy tells. */
+async function noteCalls(notebook: Notebook, names: readonly VariantName[], { tls }: Setting): Promise<void> {
+  const modules = { release: readFileSync(RELEASE_FILE), counting: await countingModule() };
+  for (const name of names) {
+    const variant = variantOf(name);
+    if (variant.kind !== 'wasm') continue;
+    const calls = callsOf(variant, tls, modules[variant.module]);
+    if (calls === undefined) continue;
+    notebook.note(name, 'hostCallsPerRequest', 'calls', calls.all);
+    notebook.note(name, 'hostCallsWithDataPerRequest', 'calls', calls.data);
+  }
+}
+
 interface SettingOutcome {
   readonly subjects: readonly Subject[];
   readonly ratios: readonly Ratio[];
@@ -174,6 +188,7 @@ async function measureSetting(
   progress('counting what was delivered');
   const delivered = await deliveries(field, names, sinks, jsonPath);
   derive(notebook, names, delivered);
+  await noteCalls(notebook, names, setting);
   await cleanup.run();
   const checks = [...delivered].map(([name, { count, where, isWhole }]) => {
     const sent = field.proxies[name].requests;

@@ -29,7 +29,8 @@ export const CONNECTIONS = 8;
 /** After the requests of a measurement: longer than every flush interval, so that what is delivered late is in its figure. */
 export const SETTLE_MS = 1300;
 const TRUST_DOMAIN = 'bench.mesh';
-const RELEASE_FILE = fileURLToPath(new URL('../../../build/filter.wasm', import.meta.url));
+/** The module as it is shipped. */
+export const RELEASE_FILE: string = fileURLToPath(new URL('../../../build/filter.wasm', import.meta.url));
 
 export interface Proxy {
   readonly envoy: Envoy;
