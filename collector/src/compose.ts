@@ -17,13 +17,13 @@ import {
   type Signer,
   type Verifier,
 } from './core/tlog/note.ts';
-import { apiEvents, indexFailed, ingestEvents, logEvents } from './events.ts';
+import { apiEvents, indexFailed, ingestEvents, logEvents, observeConditions, proxyEvents } from './events.ts';
 import { makeFolder } from './folder.ts';
 import type { FlowIndex, ZoneStore } from './index/flow-index.ts';
 import { openZoneIndex } from './index/zone-index.ts';
 import { ingestApp } from './ingest/app.ts';
 import { trustNetwork } from './ingest/identity.ts';
-import type { EvidenceLog } from './log/evidence-log.ts';
+import type { EvidenceLog, LogClock } from './log/evidence-log.ts';
 import { type FsckInput, type FsckReport, fsck } from './log/fsck.ts';
 import { openLog } from './log/open-log.ts';
 import { openLevelSegments } from './store/level-segments.ts';
@@ -147,6 +147,14 @@ function signerOf(text: string, origin: string, place: string): Signer {
   return ed25519Signer(name, seed);
 }
 
+const CLOCK: LogClock = {
+  nowMs: () => Date.now(),
+  after(delayMs, work) {
+    const timer = setTimeout(work, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
+
 interface Closable {
   close(): Promise<void>;
 }
@@ -183,13 +191,7 @@ async function openEvidence({ config, logger, onFatal }: CollectorInput, origin:
     const log = await openLog({
       ...stores,
       signer,
-      clock: {
-        nowMs: () => Date.now(),
-        after(delayMs, work) {
-          const timer = setTimeout(work, delayMs);
-          return () => clearTimeout(timer);
-        },
-      },
+      clock: CLOCK,
       events: logEvents(logger, onFatal),
       queueBytesMax: queue_bytes_max,
       publishIntervalMs: publish_interval_ms,
@@ -204,7 +206,7 @@ async function openEvidence({ config, logger, onFatal }: CollectorInput, origin:
 }
 
 async function openIndex({ config, logger }: CollectorInput, log: EvidenceLog): Promise<FlowIndex> {
-  const { dir, query_rows_max, query_time_ms_max } = config.values;
+  const { dir, query_rows_max, query_time_ms_max, heartbeat_interval_ms } = config.values;
   const store = await openIndexStore(join(dir, 'index'), logger);
   try {
     return await openZoneIndex({
@@ -214,6 +216,8 @@ async function openIndex({ config, logger }: CollectorInput, log: EvidenceLog): 
       timeMsMax: query_time_ms_max,
       now: () => performance.now(),
       failed: (error) => indexFailed(logger, error),
+      // With two heartbeats less than there would be, no collector ran.
+      streams: { deafAfterMs: 2 * heartbeat_interval_ms },
     });
   } catch (error) {
     await closeAll([store]);
@@ -284,12 +288,14 @@ export async function startCollector(input: CollectorInput): Promise<Collector> 
     open.push(log);
     const index = await openIndex(input, log);
     open.push(index);
+    const stopObserving = observeConditions(() => index.conditions(CLOCK.nowMs()));
+    open.push({ close: async () => stopObserving() });
     const ingest = ingestApp({ log, identityOf: trustNetwork, logger, events: ingestEvents });
     const api = await apiApp({
       log,
       index,
       version,
-      nowMs: () => Date.now(),
+      nowMs: CLOCK.nowMs,
       logger,
       events: apiEvents,
       ...(serveMetrics === undefined ? {} : { serveMetrics }),
@@ -302,6 +308,8 @@ export async function startCollector(input: CollectorInput): Promise<Collector> 
       api: await listen(api, 'api', config.values.api),
       ingest: await listen(ingest, 'ingest', config.values.ingest),
     };
+    // When proxies can be heard, and not before.
+    index.watchSilence(CLOCK, proxyEvents(logger));
     return {
       ...at,
       origin,

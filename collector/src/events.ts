@@ -2,7 +2,9 @@
 // line where a person should know.
 // The rooms `core` and `log` report through interfaces that these helpers fill; they never see OpenTelemetry.
 
-import { type Attributes, metrics, trace } from '@opentelemetry/api';
+import { type Attributes, type BatchObservableResult, metrics, trace } from '@opentelemetry/api';
+import type { Conditions } from './index/flow-index.ts';
+import type { ProxyEvents } from './index/proxies.ts';
 import type { IngestEvents } from './ingest/app.ts';
 import type { LogEvents } from './log/evidence-log.ts';
 
@@ -63,10 +65,17 @@ const indexFailures = meter.createCounter('meshtrail_index_failures', {
   description: 'The index stopped following the log.',
 });
 const fatalErrors = meter.createCounter('meshtrail_fatal_errors', { description: 'The log stopped signing.' });
+const vmSilent = meter.createCounter('meshtrail_vm_silent', {
+  description: 'VMs that another VM of their proxy named as dead: what passes there is not recorded.',
+});
+const proxiesSilent = meter.createObservableGauge('meshtrail_proxies_silent', {
+  description: 'Proxies that fell silent within a day and did not say that they end.',
+});
+const streams = meter.createObservableGauge('meshtrail_streams', { description: 'Streams that are held, by state.' });
 // A counter that was never counted would be missing from /metrics, and an alert on it would never fire.
 for (const counter of [recordsAppended, batchesAppended, bytesAppended, batchesDuplicate, batchesConflicting])
   counter.add(0);
-for (const counter of [batchesWaiting, bytesWaiting, indexFailures, fatalErrors]) counter.add(0);
+for (const counter of [batchesWaiting, bytesWaiting, indexFailures, fatalErrors, vmSilent]) counter.add(0);
 
 /** A span of something that has just ended; it costs nothing when no exporter is configured. */
 function spanned(name: string, durationMs: number, attributes: Attributes): void {
@@ -136,6 +145,44 @@ export const apiEvents = {
     spanned(`GET ${route}`, durationMs, { 'http.route': route, 'http.response.status_code': status });
   },
 };
+
+/** What falls silent, as a metric and log lines. */
+export function proxyEvents(logger: EventLogger): ProxyEvents {
+  return {
+    vmSilent({ name, node, silence }, { sinceNs }) {
+      vmSilent.add(1);
+      logger.error(
+        { stream: name, node, proxySince: isoOf(sinceNs), silentSince: isoOf(silence?.wallNs) },
+        'a VM of a proxy is dead: what passes there is not recorded until the proxy is restarted',
+      );
+    },
+    proxySilent({ node, sinceNs, lastHeardMs, aliveIntervalMs }) {
+      logger.warn(
+        { node, proxySince: isoOf(sinceNs), lastHeard: new Date(lastHeardMs).toISOString(), aliveIntervalMs },
+        'a proxy gives no sign of life, and did not say that it ends',
+      );
+    },
+    proxyHeard({ node, sinceNs }) {
+      logger.info({ node, proxySince: isoOf(sinceNs) }, 'a silent proxy is heard again');
+    },
+  };
+}
+
+function isoOf(ns: bigint | undefined): string | undefined {
+  return ns === undefined ? undefined : new Date(Number(ns / 1_000_000n)).toISOString();
+}
+
+/** Streams and proxies as metrics, counted when they are asked for. Returns the way to stop. */
+export function observeConditions(conditions: () => Conditions): () => void {
+  const gauges = [streams, proxiesSilent];
+  const observe = (result: BatchObservableResult): void => {
+    const now = conditions();
+    for (const [state, count] of Object.entries(now.streams)) result.observe(streams, count, { state });
+    result.observe(proxiesSilent, now.proxiesSilent);
+  };
+  meter.addBatchObservableCallback(observe, gauges);
+  return () => meter.removeBatchObservableCallback(observe, gauges);
+}
 
 /** The index stopped following the log. */
 export function indexFailed(logger: EventLogger, error: Error): void {

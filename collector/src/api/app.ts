@@ -8,6 +8,7 @@ import { MeshtrailError } from '../core/error.ts';
 import type { FlowIndex } from '../index/flow-index.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
 import { connectionError, refuse, refuseConnection, requireHost } from '../problem.ts';
+import { coverageRoutes } from './coverage-routes.ts';
 import { flowRoutes } from './flow-routes.ts';
 import { logRoutes } from './log-routes.ts';
 import { operationRoutes } from './operation-routes.ts';
@@ -93,6 +94,7 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
     },
   });
   flowRoutes(app, input);
+  coverageRoutes(app, input);
   logRoutes(app, input.log);
   operationRoutes(app, input);
   return app;

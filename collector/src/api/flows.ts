@@ -34,8 +34,8 @@ export interface FlowsAnswer {
 }
 
 /** Resolved bounds of a query's time. Throws TIME_INVALID. */
-function boundsOf(
-  { since, until }: FlowsParameters,
+export function boundsOf(
+  { since, until }: Pick<FlowsParameters, 'since' | 'until'>,
   nowMs: number,
 ): { readonly sinceNs?: bigint; readonly untilNs?: bigint } {
   const sinceNs = since === undefined ? undefined : parseTime(since, nowMs);

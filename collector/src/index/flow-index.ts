@@ -2,6 +2,10 @@
 
 import type { Filter } from '../core/query/filter.ts';
 import type { FlowRecord } from '../core/record.ts';
+import type { LogClock } from '../log/evidence-log.ts';
+import type { Coverage, CoverageQuery } from './coverage.ts';
+import type { ProxyEvents } from './proxies.ts';
+import type { StreamCondition } from './stream.ts';
 
 /** When the records of one batch started: what lets a time range skip the batch. */
 export interface Zone {
@@ -52,18 +56,25 @@ export interface FlowPage {
   readonly partial: string | undefined;
 }
 
-/** What an answer may lack: a hole in a stream's batches, records that the proxy gave up, a limit, an entry that cannot be read. */
+/** What an answer may lack: a hole in a stream's batches, records that the proxy gave up, a limit, an entry that cannot be read; of coverage also a stream without its end, and a VM that is dead. */
 export interface Gap {
-  readonly kind: 'missing' | 'dropped' | 'partial' | 'damaged';
+  readonly kind: 'missing' | 'dropped' | 'partial' | 'damaged' | 'ended unknown' | 'silent';
   readonly stream?: string;
   readonly node?: string;
   /** First and last record number that is missing. */
   readonly from?: number;
   readonly to?: number;
   readonly count?: number;
+  /** Time that may lack. */
+  readonly seconds?: number;
   /** The log entry that is damaged. */
   readonly entry?: number;
   readonly reason?: string;
+}
+
+export interface Conditions {
+  readonly streams: Readonly<Record<StreamCondition, number>>;
+  readonly proxiesSilent: number;
 }
 
 /** What the API asks of an index over one log. */
@@ -76,6 +87,12 @@ export interface FlowIndex {
   record(index: number, row: number): Promise<FlowRecord | undefined>;
   /** Holes and drops of all streams indexed so far, and entries that could not be read. */
   gaps(): readonly Gap[];
+  /** What was recorded by whom over which time, as far as it is indexed. */
+  coverage(query: CoverageQuery): Coverage;
+  /** How many streams are in each condition, and how many proxies fell silent lately. */
+  conditions(nowMs: number): Conditions;
+  /** From now on, tells who falls silent; ends with the index. Once for an index. */
+  watchSilence(clock: LogClock, events: ProxyEvents): void;
   /** Why the index does not follow the log at the moment. */
   failure(): Error | undefined;
   /** Resolves when everything published until now is indexed. */

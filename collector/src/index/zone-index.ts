@@ -1,15 +1,18 @@
 // A FlowIndex over the zones of batches: a query opens only the batches that overlap its time range, in the order of the answer.
 
-import { type BatchEntry, parseEntry } from '../core/codec/entry.ts';
+import { type Entry, parseEntry } from '../core/codec/entry.ts';
 import { recordOf, sourceOf } from '../core/codec/record.ts';
 import { MeshtrailError } from '../core/error.ts';
 import type { FlowRecord } from '../core/record.ts';
-import type { EvidenceLog } from '../log/evidence-log.ts';
+import type { EvidenceLog, LogClock } from '../log/evidence-log.ts';
 import { BatchCache, type OpenBatch } from './batch-cache.ts';
-import type { FlowIndex, FlowPage, FlowQuery, Gap, Zone, ZoneStore } from './flow-index.ts';
+import { type Coverage, type CoverageQuery, coverageOf } from './coverage.ts';
+import type { Conditions, FlowIndex, FlowPage, FlowQuery, Gap, Zone, ZoneStore } from './flow-index.ts';
 import { Gate } from './gate.ts';
+import type { ProxyEvents } from './proxies.ts';
 import { Search, type SearchLimits } from './search.ts';
-import { Streams } from './streams.ts';
+import { SilenceWatch } from './silence-watch.ts';
+import { Streams, type StreamsLimits } from './streams.ts';
 
 const ENTRIES_PER_WRITE_MAX = 1024;
 const SEARCHES_RUNNING_MAX = 4;
@@ -22,6 +25,7 @@ export interface ZoneIndexInput extends SearchLimits {
   readonly store: ZoneStore;
   /** Told when the index stops following the log, once for each stop; it tries again at the next publication. */
   readonly failed: (error: Error) => void;
+  readonly streams?: StreamsLimits;
 }
 
 /** Opens the index, catches up with the log, and follows its publications. */
@@ -35,14 +39,14 @@ export async function openZoneIndex(input: ZoneIndexInput): Promise<FlowIndex> {
 interface Step {
   readonly zones: Zone[];
   readonly fresh: Zone[];
-  readonly entries: BatchEntry[];
+  readonly entries: Entry[];
 }
 
 class ZoneIndex implements FlowIndex {
   readonly #input: ZoneIndexInput;
   readonly #batches: BatchCache;
   readonly #gate = new Gate(SEARCHES_RUNNING_MAX, SEARCHES_WAITING_MAX);
-  readonly #streams = new Streams();
+  readonly #streams: Streams;
   /** In the order of the log. */
   readonly #zones: Zone[] = [];
   /** Entries that could not be read, and why. */
@@ -53,10 +57,12 @@ class ZoneIndex implements FlowIndex {
   #catchingUp: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
   #stopListening: () => void = () => undefined;
+  #watch: SilenceWatch | undefined;
 
   constructor(input: ZoneIndexInput) {
     this.#input = input;
     this.#batches = new BatchCache(input.log);
+    this.#streams = new Streams(input.streams);
   }
 
   get size(): number {
@@ -113,9 +119,9 @@ class ZoneIndex implements FlowIndex {
 
   async #take(index: number, bytes: Uint8Array, step: Step): Promise<void> {
     const entry = await this.#guarded(index, () => parseEntry(bytes));
-    if (entry?.kind !== 'batch') return;
+    if (entry === undefined) return;
     step.entries.push(entry);
-    if (entry.recordCount === 0) return;
+    if (entry.kind !== 'batch' || entry.recordCount === 0) return;
     const stored = this.#stored.get(index);
     if (stored?.records === entry.recordCount) step.zones.push(stored);
     else {
@@ -166,8 +172,26 @@ class ZoneIndex implements FlowIndex {
 
   gaps(): readonly Gap[] {
     const gaps = this.#streams.gaps();
-    if (this.#damaged.size === 0) return gaps;
-    return [...gaps, ...[...this.#damaged].map(([entry, reason]) => ({ kind: 'damaged' as const, entry, reason }))];
+    return this.#damaged.size === 0 ? gaps : [...gaps, ...this.#damagedGaps()];
+  }
+
+  #damagedGaps(): Gap[] {
+    return [...this.#damaged].map(([entry, reason]) => ({ kind: 'damaged', entry, reason }));
+  }
+
+  coverage(query: CoverageQuery): Coverage {
+    const { proxies, gaps } = coverageOf(this.#streams, query);
+    return { proxies, gaps: [...gaps, ...this.#damagedGaps()] };
+  }
+
+  conditions(nowMs: number): Conditions {
+    return { streams: this.#streams.counts(), proxiesSilent: this.#streams.proxies.silentCount(nowMs) };
+  }
+
+  watchSilence(clock: LogClock, events: ProxyEvents): void {
+    const { log } = this.#input;
+    const size = (): number | undefined => (this.#failure === undefined ? this.#size : undefined);
+    this.#watch = new SilenceWatch({ log, streams: this.#streams, size, clock, events });
   }
 
   async search(query: FlowQuery): Promise<FlowPage> {
@@ -179,6 +203,7 @@ class ZoneIndex implements FlowIndex {
 
   async close(): Promise<void> {
     this.#stopListening();
+    await this.#watch?.stop();
     await this.idle();
     await this.#input.store.close();
   }
