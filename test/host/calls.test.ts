@@ -1,4 +1,4 @@
-// http_call: what is refused at once, what ends in a callback, and what never hears anything.
+// http_call: what is refused at once, what ends in a callback, and what never hears anything. Facts 20 and 22 to 24 of README.md.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -175,7 +175,7 @@ async function exit(idleConnections: number, others: 'lost' | 'truncated'): Prom
   return envoy.upstreams.calls.map(({ arrived }) => arrived?.length);
 }
 
-// FINDINGS.md section 3, "limits of the exit send".
+// README.md, fact 24.
 test('at the end one call goes out on each idle connection; HTTP/1.1 loses the others, HTTP/2 cuts their bodies', async () => {
   const one = [3, undefined, undefined];
   assert.deepEqual(await exit(1, 'lost'), [...one, ...one, ...one]);

@@ -21,6 +21,8 @@ export const DEFAULT_NAME = 'recorder';
 export interface Plugin {
   readonly code: Uint8Array;
   readonly configuration?: string | Uint8Array;
+  /** Fetched from a URL, not inline or from a file. */
+  readonly isRemote?: boolean;
   readonly name?: string;
   readonly rootId?: string;
   readonly vmId?: string;

@@ -45,7 +45,8 @@ export class Envoy implements Process {
 
   /** Puts a plugin on a listener. Throws Refused, and nothing has changed then. */
   load(plugin: Plugin): Use {
-    const code = createHash('sha256').update(plugin.code).digest('hex');
+    // Code that is still to be fetched is not part of the key: with the vm_id of other code, that code goes on running.
+    const code = plugin.isRemote === true ? '' : createHash('sha256').update(plugin.code).digest('hex');
     const use = {
       plugin,
       key: pluginKey(plugin),
@@ -188,6 +189,12 @@ export class Envoy implements Process {
     this.upstreams.isExiting = true;
     for (const machine of this.#allMachines()) if (machine.name !== 'main') machine.destroy();
     for (const machine of this.#allMachines()) machine.destroy();
+    this.#vms.clear();
+  }
+
+  /** SIGKILL: nothing runs any more, and nothing goes out. */
+  kill(): void {
+    for (const machine of this.#allMachines()) machine.vanish();
     this.#vms.clear();
   }
 }

@@ -1,5 +1,5 @@
 // What a trap does to traffic and to the recorder, for each failure policy and each hook.
-// FINDINGS.md section 4 for filters, FINDINGS-access-logger.md section 1 for loggers.
+// Facts 25 to 27 of README.md.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

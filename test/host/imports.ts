@@ -111,6 +111,14 @@ const ENV: Readonly<Record<string, HostFunction>> = {
   },
 };
 
+/** What a call asks for: a path, a map, a header or a key. */
+function whatOf(machine: Machine, name: string, args: readonly number[]): string {
+  const text = (at = 0, length = 0): string => decoder.decode(machine.bytes(at, length)?.slice()).replaceAll('\0', '.');
+  if (name === 'proxy_get_header_map_pairs') return `map ${args[0]}`;
+  if (name === 'proxy_get_header_map_value') return `map ${args[0]} ${text(args[1], args[2])}`;
+  return /property|shared_data/.test(name) ? text(args[0], args[1]) : '';
+}
+
 /** Reads that Envoy answers, and that no guest should ask for. */
 function noteMisuse(machine: Machine, context: Context, path: string): void {
   if (path === 'connection.tls_version' && context.tls?.isHandshakeOver === false)
@@ -171,8 +179,16 @@ export function hostFunctions(machine: Machine): Imports {
       const full = `${module}.${name}`;
       imports[module][name] = (...args) => {
         machine.checkPhase(full);
-        if (machine.tamper === undefined) return run(machine, ...args);
-        return machine.tamper({ name, args }, () => run(machine, ...args));
+        const before = machine.entries.allocations;
+        const proceed = (): number => run(machine, ...args);
+        const status = machine.tamper === undefined ? proceed() : machine.tamper({ name, args }, proceed);
+        machine.trace?.push({
+          name,
+          what: whatOf(machine, name, args),
+          status,
+          isCostly: machine.entries.allocations > before,
+        });
+        return status;
       };
     }
   }

@@ -1,4 +1,5 @@
 // Life of VMs, roots and streams: which hooks run on which ids, in which order, and when none runs any more.
+// Facts of README.md: 1 to 3, 12, 13, and 15 to 21.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -127,7 +128,7 @@ test('a new configuration is a new root in the same VM; the old root goes after 
   assert.equal(envoy.machine(next).contexts.size, 1);
 });
 
-// FINDINGS.md section 3, "new code by ECDS" and "on_done returning 0".
+// README.md, fact 18.
 test('other code is another VM; the old one serves its streams, then ends for good, whatever its done returns', async () => {
   const envoy = new Envoy();
   const use = envoy.load({ code: await compileGuest(TELL), configuration: 'keeps' });
@@ -145,6 +146,33 @@ test('other code is another VM; the old one serves its streams, then ends for go
   ]);
   assert.equal(old.isGone, true);
   assert.equal(envoy.machine(next).isGone, false);
+});
+
+// README.md, fact 19.
+test('other remote code under the same vm_id is accepted, and the old code keeps running', async () => {
+  const envoy = new Envoy();
+  const plugin = { code: await compileGuest(TELL), vmId: 'a', isRemote: true };
+  const use = envoy.load(plugin);
+  const code = await compileGuest(`export function proxy_on_log(id: i32): void { word('other'); say(); }`);
+  const next = envoy.replace(use, { ...plugin, code, configuration: 'b' });
+  said(envoy);
+  envoy.exchange(next, {});
+  assert.ok(said(envoy).some((line) => line.startsWith('log ')));
+  const other = envoy.replace(next, { ...plugin, code, vmId: 'b' });
+  said(envoy);
+  envoy.exchange(other, {});
+  assert.deepEqual(said(envoy), ['other']);
+});
+
+test('a process that is killed says nothing, and its calls are never answered', async () => {
+  const envoy = new Envoy({ workers: 2 });
+  const use = envoy.load({ code: await compileGuest(TELL), configuration: 't' });
+  const open = envoy.openHttp(use).begin();
+  said(envoy);
+  envoy.kill();
+  envoy.advance(1000);
+  open.end({});
+  assert.deepEqual(said(envoy), []);
 });
 
 test('a refused configuration changes nothing', async () => {

@@ -22,6 +22,15 @@ export interface HostCall {
   readonly args: readonly (number | bigint)[];
 }
 
+/** One host call that a test watched. */
+export interface Traced {
+  readonly name: string;
+  readonly what: string;
+  readonly status: number;
+  /** It handed bytes over, for which the host entered the guest again. */
+  readonly isCostly: boolean;
+}
+
 /** A trap that the host raises, as for a call that the phase forbids. */
 export class HostTrap extends Error {
   override readonly name = 'HostTrap';
@@ -58,6 +67,8 @@ export class Machine {
   isGone = false;
   /** Stands between guest and host: a test can answer in the host's place. */
   tamper: ((call: HostCall, proceed: () => number) => number) | undefined;
+  /** Set to a list, it is told every host call, so that a test can say which call buys what. */
+  trace: Traced[] | undefined;
   /** Makes the guest's allocator look exhausted. */
   isAllocatorBroken = false;
   /** Ids ascend, wrap at 32 bits, and leave out those that live. A test can bring the wrap near. */
@@ -269,6 +280,11 @@ export class Machine {
   destroy(): void {
     // As seen at a SIGTERM: the newest root first.
     for (const root of [...this.roots.values()].reverse()) this.endRoot(root);
+    this.vanish();
+  }
+
+  /** The VM goes without a word to the guest. */
+  vanish(): void {
     this.isGone = true;
     for (const context of this.contexts.values())
       if (context instanceof RootContext)

@@ -1,5 +1,5 @@
 // Filters and access loggers in one VM: who hears of what, in which order, and what each can read.
-// Orders and values are those of FINDINGS.md sections 1, 2, 3, 5 and FINDINGS-access-logger.md section 3.
+// Facts of README.md: 3 to 6, 9, 10 and 13.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

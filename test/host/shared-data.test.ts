@@ -1,5 +1,5 @@
 // Shared data: every VM of a process with the same vm_id sees it, and compare-and-swap keeps two writers apart.
-// What proxy-wasm.md section 2.4 and the host's source say; no run on real Envoy measured it.
+// README.md, fact 14: what the host's source says; no run on real Envoy measured it.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,5 @@
 // What a guest reads: properties, header maps, clocks, randomness, metrics. Each line that a guest says is checked.
+// Facts of README.md: 7, 8, 11 and 12.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -116,7 +117,7 @@ test('header maps are gone once the exchange is logged', async () => {
   assert.deepEqual(said, ['0 0']);
 });
 
-// FINDINGS.md section 2: hash map, random order, a repeated name once; the pairs of the header map are as on the wire.
+// README.md, fact 8.
 test('headers as a property come in the order of a hash, each name once', async () => {
   const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map((letter) => `x-${letter}`);
   const requestHeaders: Pairs = [...names.map((name) => [name, '1'] as const), ['X-A', '2']];
@@ -134,7 +135,7 @@ test('headers as a property come in the order of a hash, each name once', async 
   assert.deepEqual(said.slice(1), [...first, 'response.headers 1', '0 9']);
 });
 
-// FINDINGS.md section 2: xds.node.
+// README.md, fact 11.
 test('the node is 61 KB when it is read whole, and cheap by its fields', async () => {
   const envoy = new Envoy({ properties: { xds: { node: { id: 'n1' } } } });
   const source = log(`
@@ -232,6 +233,29 @@ test('host calls and entries into the guest are counted', async () => {
   assert.equal(machine.hostCalls.get('env.proxy_get_property'), 3);
   assert.equal(machine.entries.allocations, 2);
   assert.equal(machine.entries.hooks, 1);
+});
+
+test('each host call can be watched: what it asked for, and whether bytes were handed over', async () => {
+  const envoy = new Envoy();
+  const source = log(`
+    readProperty('request.path'); readProperty('no.such'); proxy_get_header_map_pairs(0, OUT, OUT + 4); proxy_get_header_map_pairs(2, OUT, OUT + 4);
+    proxy_get_header_map_value(0, TEXT, text('x-a'), OUT, OUT + 4); proxy_get_shared_data(TEXT, text('key'), OUT, OUT + 4, OUT + 8);`);
+  const use = envoy.load({ code: await compileGuest(source) });
+  const machine = envoy.machine(use);
+  machine.trace = [];
+  envoy.exchange(use, { properties: { request: { path: '/' } }, requestHeaders: [['x-a', '1']] });
+  const watched = machine.trace.filter(({ name }) => name !== 'proxy_log');
+  assert.deepEqual(
+    watched.map(({ what, status, isCostly }) => [what, status, isCostly]),
+    [
+      ['request.path', 0, true],
+      ['no.such', 1, false],
+      ['map 0', 0, true],
+      ['map 2', 0, false],
+      ['map 0 x-a', 0, true],
+      ['key', 1, false],
+    ],
+  );
 });
 
 test('a test can answer in the place of the host', async () => {

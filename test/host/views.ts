@@ -14,7 +14,7 @@ const FROM_HEADERS = [
 /** A connection's own stream info knows nothing of the exchanges on it. */
 const FROM_EXCHANGE = [...FROM_HEADERS, 'response.code', 'response.backend_latency'];
 
-/** Paths that a role has not, whatever happened: FINDINGS.md of the proofs, section 2. */
+/** Paths that a role has not, whatever happened: README.md, fact 9. */
 const HIDDEN: Readonly<Record<Exclude<Role, 'root'>, ReadonlySet<string>>> = {
   http: new Set(),
   network: new Set([...FROM_EXCHANGE, 'request.duration']),
