@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { VARIANT_NAMES } from './filter/variants.ts';
 import { median, percentile } from './lib/figures.ts';
 import { line } from './million/trend.ts';
 
@@ -144,16 +145,18 @@ const NO_ENVOY = LINUX !== false ? LINUX : existsSync(ENVOY) ? false : 'Envoy is
 test('filter: as many records delivered as requests sent, in every variant, reached both ways', {
   skip: NO_ENVOY,
 }, () => {
-  const variants = ['none', 'jsonFile', 'grpcAls', 'countFilter', 'countLogger', 'httpFilter'];
-  const { ratios, checks } = runSmoke(
+  const variants = VARIANT_NAMES;
+  const { ratios, checks, subjects } = runSmoke(
     'filter',
     ['none/1', 'mtls/2'].flatMap((setting) => variants.map((name) => `${setting}/${name}`)),
     ['cpuPerRequestUs', 'requestsPerSecond', 'residentMib'],
-    '--variants',
-    variants.join(','),
   );
   assert.equal(checks.length, 2 * (variants.length - 1));
   assert.ok(ratios.some(({ figure, to }) => figure === 'addedCpuPerRequestUs' && to === 'mtls/2/grpcAls'));
+  const callsOf = (name: string): number =>
+    subjects.find((subject) => subject.name === `none/1/${name}`)?.figures['hostCallsWithDataPerRequest']?.median ?? -1;
+  assert.equal(callsOf('countFilter'), 0);
+  assert.ok(callsOf('httpFilter') > 4 && callsOf('everything') > callsOf('httpFilter'));
 });
 
 test('endtoend: as many records durable as requests sent, with our filter and with the log of Envoy', {

@@ -4,7 +4,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CONNECTIONS, Field, startNode } from '../filter/field.ts';
+import { CONNECTIONS, Field, startNode, whole } from '../filter/field.ts';
 import { type Setting, settingName, type VariantName, variantOf } from '../filter/variants.ts';
 import { type Benchmark, chosen, chosenByOption, countOption, type RunInput } from '../lib/benchmark.ts';
 import { type RunningCollector, startCollector } from '../lib/collector.ts';
@@ -168,7 +168,7 @@ async function measureSetting(input: RunInput, setting: Setting, names: readonly
     isSmoke: input.isSmoke,
     notebook,
     progress,
-    measure: async (name) => await field.measure(name, requests, receivers.get(name)?.pid, SETTLE_MS),
+    measure: async (name) => await whole(await field.measure(name, requests, receivers.get(name)?.pid, SETTLE_MS)),
   });
   derive(notebook, names);
   progress('counting what is durable');

@@ -7,7 +7,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findEnvoy } from '../../../collector/src/demo/envoy.ts';
 import { type Benchmark, chosen, chosenByOption, countOption, type RunInput } from '../lib/benchmark.ts';
-import { type Check, Notebook, type Outcome, type Ratio, type Subject, type Table } from '../lib/figures.ts';
+import {
+  type Check,
+  median,
+  Notebook,
+  type Outcome,
+  type Ratio,
+  type Subject,
+  shown,
+  type Table,
+} from '../lib/figures.ts';
 import { Cleanup, type NodeChild } from '../lib/processes.ts';
 import { interleave } from '../lib/rounds.ts';
 import type { SinkReply } from './als-sink.ts';
@@ -28,12 +37,6 @@ interface Sinks {
   readonly batches: NodeChild;
   readonly als: NodeChild;
 }
-
-const pidOf = (name: VariantName, { batches, als }: Sinks): number | undefined => {
-  const variant = variantOf(name);
-  if (variant.kind === 'grpcAls') return als.pid;
-  return variant.kind === 'wasm' && variant.module === 'release' ? batches.pid : undefined;
-};
 
 interface Delivered {
   readonly count: number;
@@ -134,11 +137,21 @@ async function noteCalls(notebook: Notebook, names: readonly VariantName[], { tl
   }
 }
 
+/** What everybody had of its core while requests were sent: whether the proxy, or what is around it, set the pace. */
+function coresNote(title: string, notebook: Notebook, names: readonly VariantName[]): string {
+  const range = (figure: string): string => {
+    const medians = names.map((name) => median(notebook.valuesOf(name, figure)));
+    return `${shown(Math.min(...medians))} to ${shown(Math.max(...medians))}`;
+  };
+  return `${title}: cores used by the proxy ${range('proxyCores')}, by upstream and load generator ${range('otherCoreBusy')}`;
+}
+
 interface SettingOutcome {
   readonly subjects: readonly Subject[];
   readonly ratios: readonly Ratio[];
   readonly checks: readonly Check[];
   readonly table: Table;
+  readonly note: string;
   readonly repeats: number;
 }
 
@@ -183,7 +196,7 @@ async function measureSetting(
     isSmoke,
     notebook,
     progress,
-    measure: async (name) => await field.measure(name, requests, pidOf(name, sinks)),
+    measure: async (name) => await field.measure(name, requests),
   });
   progress('counting what was delivered');
   const delivered = await deliveries(field, names, sinks, jsonPath);
@@ -208,6 +221,7 @@ async function measureSetting(
     ratios: [...toNone, ...toRivals].map(named),
     checks,
     table: costTable({ title, names, notebook, ratios: [...toNone, ...toRivals] }),
+    note: coresNote(title, notebook, names),
     repeats,
   };
 }
@@ -232,7 +246,7 @@ async function run(input: RunInput): Promise<Outcome> {
     ratios: outcomes.flatMap(({ ratios }) => ratios),
     tables: outcomes.map(({ table }) => table),
     checks: outcomes.flatMap(({ checks }) => checks),
-    notes: [],
+    notes: outcomes.map(({ note }) => note),
   };
 }
 
@@ -240,7 +254,7 @@ export const filter: Benchmark = {
   name: 'filter',
   summary:
     "Envoy's CPU time for each request with our filter in each role, its JSON file log, its gRPC log, and nothing.",
-  roundsDefault: 8,
+  roundsDefault: 21,
   options: {
     tls: ['none,mtls', 'how the proxy is reached; both by default'],
     workers: ['1,2', 'its worker threads; both by default'],

@@ -19,7 +19,7 @@ import {
   residentMib,
 } from '../lib/processes.ts';
 import type { ClientTls } from '../lib/raw-http.ts';
-import type { Figures } from '../lib/rounds.ts';
+import type { Figures, Measurement } from '../lib/rounds.ts';
 import { AUTHORITY, type ListenerTls, proxyConfig, type Receivers, upstreamConfig } from './config.ts';
 import { countingModule } from './counting.ts';
 import type { LoadReply, LoadRequest } from './load.ts';
@@ -37,6 +37,13 @@ export interface Proxy {
   readonly port: number;
   /** Requests sent to it so far. */
   requests: number;
+}
+
+export type Measured = Measurement & Required<Pick<Measurement, 'rest'>>;
+
+/** A measurement whose rest is waited for: needed where the receiver's time counts, which other proxies would use meanwhile. */
+export async function whole({ figures, rest }: Measured): Promise<Measurement> {
+  return { figures: { ...(await rest), ...figures } };
 }
 
 export interface FieldInput<Name extends string> {
@@ -134,31 +141,36 @@ export class Field<Name extends string> {
     return reply;
   }
 
-  /** One measurement: requests, the time in which the rest of them is delivered, and the CPU time of everybody meanwhile. */
-  async measure(name: Name, requests: number, receiverPid: number | undefined, settleMs = SETTLE_MS): Promise<Figures> {
+  /** One measurement: requests, and the CPU time of everybody; that of the proxy when the rest of them is delivered. */
+  async measure(name: Name, requests: number, receiverPid?: number, settleMs = SETTLE_MS): Promise<Measured> {
     const { envoy } = this.proxies[name];
-    const [load, upstream] = [this.#load.pid, this.#upstream.pid];
-    const pids = [envoy.pid, load, upstream, ...(receiverPid === undefined ? [] : [receiverPid])];
+    const pids = [envoy.pid, this.#load.pid, this.#upstream.pid, ...(receiverPid === undefined ? [] : [receiverPid])];
     this.#disturbance.begin();
     const before = pids.map(cpuNs);
+    const spent = (): number[] => pids.map((pid, i) => cpuNs(pid) - (before[i] as number));
     const sent = await this.send(name, requests);
-    const whileSent = pids.map(cpuNs);
-    await sleep(settleMs);
-    const [cpu = 0, , , receiverCpu = 0] = pids.map((pid, i) => cpuNs(pid) - (before[i] as number));
-    const others = whileSent.slice(1).reduce((sum, now, i) => sum + now - (before[1 + i] as number), 0);
+    const [proxy = 0, ...others] = spent();
     const { foreignCores, stealCores } = this.#disturbance.end();
-    return {
-      cpuPerRequestUs: ['us', cpu / 1000 / requests],
-      ...(receiverPid === undefined ? {} : { receiverCpuPerRequestUs: ['us', receiverCpu / 1000 / requests] as const }),
+    const rest = sleep(settleMs).then((): Figures => {
+      const [cpu = 0, , , receiver] = spent();
+      return {
+        cpuPerRequestUs: ['us', cpu / 1000 / requests],
+        ...(receiver === undefined ? {} : { receiverCpuPerRequestUs: ['us', receiver / 1000 / requests] as const }),
+        residentMib: ['MiB', residentMib(envoy.pid)],
+      };
+    });
+    // Whoever waits for it hears of a failure; nobody may, when something else failed first.
+    rest.catch(() => undefined);
+    const figures: Figures = {
       requestsPerSecond: ['requests/s', (1000 * requests) / sent.elapsedMs],
       latencyP50Ms: ['ms', sent.latencyMsP50],
       latencyP99Ms: ['ms', sent.latencyMsP99],
-      residentMib: ['MiB', residentMib(envoy.pid)],
-      proxyCores: ['cores', ((whileSent[0] as number) - (before[0] as number)) / 1e6 / sent.elapsedMs],
-      otherCoreBusy: ['cores', others / 1e6 / sent.elapsedMs],
+      proxyCores: ['cores', proxy / 1e6 / sent.elapsedMs],
+      otherCoreBusy: ['cores', others.reduce((sum, ns) => sum + ns, 0) / 1e6 / sent.elapsedMs],
       foreignCores: ['cores', foreignCores],
       stealCores: ['cores', stealCores],
     };
+    return { figures, rest };
   }
 
   /** Ends the proxies in an orderly way, which sends what they hold. */

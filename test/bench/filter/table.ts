@@ -1,6 +1,6 @@
 // The cost table of one setting: a row for each variant.
 
-import { median, type Notebook, type Ratio, shown, spread, spreadText, type Table } from '../lib/figures.ts';
+import { median, type Notebook, type Ratio, resampledMedian, shown, spreadText, type Table } from '../lib/figures.ts';
 import type { VariantName } from './variants.ts';
 
 /** How a figure moved: the median of the last third of the rounds less that of the first third. */
@@ -26,17 +26,23 @@ const HEAD = [
   'p99, ms',
 ] as const;
 
-/** A figure's median and spread; nothing where it was not measured. */
-function cell(notebook: Notebook, name: string, figure: string, isSpread: boolean): string {
+/** A figure's median; nothing where it was not measured. */
+function cell(notebook: Notebook, name: string, figure: string): string {
   const values = notebook.valuesOf(name, figure);
-  if (values.length === 0) return '';
-  return isSpread ? spreadText(spread('', values)) : shown(median(values));
+  return values.length === 0 ? '' : shown(median(values));
 }
 
-const ratioText = (ratios: readonly Ratio[], of: string, to: string): string => {
+/** A figure's median and how sure it is. */
+function sure(notebook: Notebook, name: string, figure: string): string {
+  const values = notebook.valuesOf(name, figure);
+  return values.length === 0 ? '' : spreadText(resampledMedian('', values));
+}
+
+function ratioText(ratios: readonly Ratio[], of: string, to: string): string {
   const found = ratios.find((ratio) => ratio.of === of && ratio.to === to);
-  return found === undefined ? '' : `x${spreadText(found)}`;
-};
+  if (found === undefined) return '';
+  return `x${spreadText(found.kind === 'paired' ? resampledMedian('', found.values) : found)}`;
+}
 
 export function costTable(input: {
   readonly title: string;
@@ -46,23 +52,23 @@ export function costTable(input: {
 }): Table {
   const { title, names, notebook, ratios } = input;
   return {
-    title,
+    title: `${title}: medians, [5 %..95 %] of the medians of resampled rounds`,
     head: HEAD,
     rows: names.map((name) => [
       `\`${name}\``,
-      cell(notebook, name, 'cpuPerRequestUs', true),
-      cell(notebook, name, 'addedCpuPerRequestUs', true),
+      cell(notebook, name, 'cpuPerRequestUs'),
+      sure(notebook, name, 'addedCpuPerRequestUs'),
       ratioText(ratios, name, 'none'),
       ratioText(ratios, name, 'grpcAls'),
-      cell(notebook, name, 'hostCallsPerRequest', false),
-      cell(notebook, name, 'hostCallsWithDataPerRequest', false),
-      cell(notebook, name, 'wireBytesPerRecord', false),
-      cell(notebook, name, 'recordsPerBatch', false),
-      cell(notebook, name, 'residentMib', false),
-      cell(notebook, name, 'residentGrowthMib', false),
-      cell(notebook, name, 'driftUs', false),
-      cell(notebook, name, 'latencyP50Ms', false),
-      cell(notebook, name, 'latencyP99Ms', false),
+      cell(notebook, name, 'hostCallsPerRequest'),
+      cell(notebook, name, 'hostCallsWithDataPerRequest'),
+      cell(notebook, name, 'wireBytesPerRecord'),
+      cell(notebook, name, 'recordsPerBatch'),
+      cell(notebook, name, 'residentMib'),
+      cell(notebook, name, 'residentGrowthMib'),
+      cell(notebook, name, 'driftUs'),
+      cell(notebook, name, 'latencyP50Ms'),
+      cell(notebook, name, 'latencyP99Ms'),
     ]),
   };
 }

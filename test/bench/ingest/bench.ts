@@ -171,7 +171,7 @@ async function run({ rounds, isSmoke, isProfiled, variants, cleanup, progress }:
     isSmoke,
     notebook,
     progress,
-    measure: async (name) => await round(field.client, field.targets[name]),
+    measure: async (name) => ({ figures: await round(field.client, field.targets[name]) }),
   });
   progress('checking that everything acknowledged is signed');
   const checks = await verify(field);

@@ -74,6 +74,15 @@ export function spread(unit: string, values: readonly number[]): Spread {
   return { unit, median: median(values), min: Math.min(...values), max: Math.max(...values), values: [...values] };
 }
 
+/** Median of rounds; min and max are the 5 % and 95 % of the medians of rounds drawn anew: how sure it is, not how far rounds differ. */
+export function resampledMedian(unit: string, values: readonly number[]): Spread {
+  const next = random(RESAMPLES);
+  const medians = Array.from({ length: RESAMPLES }, () =>
+    median(values.map(() => values[Math.floor(next() * values.length)] as number)),
+  );
+  return { unit, median: median(values), min: percentile(medians, 0.05), max: percentile(medians, 0.95), values };
+}
+
 /** Collects what the rounds measure, by subject and figure. */
 export class Notebook {
   private readonly values = new Map<string, Map<string, { readonly unit: string; readonly values: number[] }>>();

@@ -14,6 +14,12 @@ const REPEAT_PAUSE_MS = 2000;
 
 export type Figures = Readonly<Record<string, readonly [unit: string, value: number]>>;
 
+export interface Measurement {
+  readonly figures: Figures;
+  /** What is known only later, while other subjects are measured already. */
+  readonly rest?: Promise<Figures>;
+}
+
 const isDisturbed = (figures: Figures): boolean => (figures['foreignCores']?.[1] ?? 0) > FOREIGN_CORES_MAX;
 
 export function shuffled<T>(items: readonly T[], next: () => number): T[] {
@@ -32,24 +38,35 @@ export async function interleave<Name extends string>(input: {
   readonly isSmoke: boolean;
   readonly notebook: Notebook;
   readonly progress: (text: string) => void;
-  readonly measure: (subject: Name) => Promise<Figures>;
+  readonly measure: (subject: Name) => Promise<Measurement>;
 }): Promise<number> {
   const { subjects, rounds, isSmoke, notebook, progress, measure } = input;
   const repeatsMax = isSmoke ? 0 : REPEATS_PER_ROUND * rounds;
   const next = random(rounds + subjects.length);
+  const late = new Map<Name, Promise<Figures>>();
+  const note = (subject: Name, figures: Figures): void => {
+    for (const [figure, [unit, value]] of Object.entries(figures)) notebook.note(subject, figure, unit, value);
+  };
+  const noteRest = async (subject: Name): Promise<void> => {
+    note(subject, (await late.get(subject)) ?? {});
+    late.delete(subject);
+  };
   let repeats = 0;
   for (let round = 0; round < rounds; round++) {
     for (const subject of shuffled(subjects, next)) {
+      await noteRest(subject);
       progress(`round ${round + 1} of ${rounds}: ${subject}`);
-      let figures = await measure(subject);
-      for (let row = 0; isDisturbed(figures) && row < REPEATS_IN_A_ROW_MAX && repeats < repeatsMax; row++) {
+      let measured = await measure(subject);
+      for (let row = 0; isDisturbed(measured.figures) && row < REPEATS_IN_A_ROW_MAX && repeats < repeatsMax; row++) {
         repeats++;
         progress(`round ${round + 1} of ${rounds}: ${subject} again, others used the machine`);
-        await sleep(REPEAT_PAUSE_MS);
-        figures = await measure(subject);
+        await Promise.all([measured.rest, sleep(REPEAT_PAUSE_MS)]);
+        measured = await measure(subject);
       }
-      for (const [figure, [unit, value]] of Object.entries(figures)) notebook.note(subject, figure, unit, value);
+      note(subject, measured.figures);
+      if (measured.rest !== undefined) late.set(subject, measured.rest);
     }
   }
+  for (const subject of subjects) await noteRest(subject);
   return repeats;
 }

@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BatchSinkReply } from '../filter/batch-sink.ts';
-import { CONNECTIONS, Field, SETTLE_MS, startNode } from '../filter/field.ts';
+import { CONNECTIONS, Field, SETTLE_MS, startNode, whole } from '../filter/field.ts';
 import { type VariantName, variantOf } from '../filter/variants.ts';
 import { type Benchmark, chosen, countOption, type RunInput } from '../lib/benchmark.ts';
 import { type Check, Notebook, type Outcome, shown, type Table } from '../lib/figures.ts';
@@ -73,7 +73,7 @@ async function run(input: RunInput): Promise<Outcome> {
     isSmoke,
     notebook,
     progress,
-    measure: async (name) => await field.measure(name, perBlock, name === 'none' ? undefined : sink.pid),
+    measure: async (name) => await whole(await field.measure(name, perBlock, name === 'none' ? undefined : sink.pid)),
   });
   const recorders = names.filter((name) => name !== 'none');
   const checks: Check[] = recorders.map((name) => {
