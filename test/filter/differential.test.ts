@@ -22,7 +22,7 @@ test('an ordinary exchange as people read it', () => {
   assert.ok(batch !== undefined);
   const { record, ...rest } = recordOf(sourceOf(batch, 5, 0));
   assert.equal(rest.id, '5.0');
-  assert.equal(rest.time, '2026-11-24T12:00:00.123456789Z');
+  assert.equal(rest.time, '2026-11-24T11:59:59.995487001Z');
   assert.equal(rest.duration, '0.004512s');
   assert.equal(rest.reporter, 'destination');
   assert.equal(rest.source.principal, 'spiffe://demo.mesh/ns/shop/sa/frontend');
@@ -89,7 +89,14 @@ test('texts at their limit, one byte beyond, and far beyond', () => {
   const exchanges = TEXT_FIELDS.filter((key) => !['protocol', 'tlsVersion', 'peerDigest'].includes(key)).flatMap(
     (key) =>
       around(principals.has(key) ? LIMITS.principal : LIMITS.other).map((text) =>
-        ordinary({ upstreamFailure: '', code: 503n, responseFlags: 0x20n, [key]: text }),
+        // One host has one identity in a batch.
+        ordinary({
+          upstreamFailure: '',
+          code: 503n,
+          responseFlags: 0x20n,
+          upstreamAddress: `${key} ${text.length}`,
+          [key]: text,
+        }),
       ),
   );
   const headers: [name: string, limit: number][] = [
@@ -108,7 +115,7 @@ test('texts at their limit, one byte beyond, and far beyond', () => {
 
 test('values that were cut are counted once each', () => {
   const exchanges = [
-    ordinary({ route: 'r'.repeat(257), filterChain: 'f'.repeat(1000) }),
+    ordinary({ upstreamCluster: 'r'.repeat(257), filterChain: 'f'.repeat(1000) }),
     withHeaders(ordinary(), {
       ':path': '/'.repeat(1025),
       'user-agent': 'u'.repeat(257),

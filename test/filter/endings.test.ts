@@ -46,10 +46,11 @@ test('the fin goes out beside batches that wait for their acknowledgement', () =
   const batches = recorder.batches();
   assertWhole(batches, 2);
   assert.equal(batches.at(-1)?.isFin, true);
-  // Nobody would hear of the answer to the first try any more, so that batch goes out once more.
+  // There may be a warm connection for one batch only, and the last says how many there should be. Nobody would hear of the
+  // answer to the first try any more, so that batch goes out once more.
   assert.deepEqual(
     recorder.sent.map(({ body }) => decodeBatch(body).batchNumber),
-    [0, 0, 1],
+    [0, 1, 0],
   );
 });
 

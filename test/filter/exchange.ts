@@ -7,6 +7,7 @@ import type { Facts } from '../host/contexts.ts';
 export interface Exchange {
   readonly requestHeaders?: Pairs | undefined;
   readonly responseHeaders?: Pairs | undefined;
+  readonly responseTrailers?: Pairs | undefined;
   readonly startNs?: bigint | undefined;
   readonly durationNs?: bigint | undefined;
   readonly requestBytes?: bigint | undefined;
@@ -41,6 +42,13 @@ export interface Exchange {
   readonly peerDigest?: Text | undefined;
   readonly transportFailure?: Text | undefined;
   readonly filterChain?: Text | undefined;
+  /** `io.istio.peer_principal` of the filter state. */
+  readonly filterStatePrincipal?: Text | undefined;
+  /** What the peers say of themselves, as Istio keeps it in filter state. */
+  readonly downstreamPeer?: ReadonlyMap<string, Value> | undefined;
+  readonly upstreamPeer?: ReadonlyMap<string, Value> | undefined;
+  /** Why the proxy ended a connection. */
+  readonly terminationDetails?: Text | undefined;
 }
 
 /** The exchange as properties and header maps of the emulated host. */
@@ -77,6 +85,12 @@ export function factsOf(exchange: Exchange): Facts {
       subject_peer_certificate: exchange.peerSubject,
       sha256_peer_certificate_digest: exchange.peerDigest,
       transport_failure_reason: exchange.transportFailure,
+      termination_details: exchange.terminationDetails,
+    },
+    filter_state: {
+      'io.istio.peer_principal': exchange.filterStatePrincipal,
+      downstream_peer: exchange.downstreamPeer,
+      upstream_peer: exchange.upstreamPeer,
     },
     upstream: {
       address: exchange.upstreamAddress,
@@ -98,6 +112,7 @@ export function factsOf(exchange: Exchange): Facts {
     properties,
     ...(exchange.requestHeaders === undefined ? {} : { requestHeaders: exchange.requestHeaders }),
     ...(exchange.responseHeaders === undefined ? {} : { responseHeaders: exchange.responseHeaders }),
+    ...(exchange.responseTrailers === undefined ? {} : { responseTrailers: exchange.responseTrailers }),
   };
 }
 
@@ -105,6 +120,8 @@ let nextConnection = 1n;
 
 /** An ordinary exchange: a GET over mTLS that the upstream answered. */
 export function ordinary(more: Exchange = {}): Exchange {
+  const { code = 200n } = more;
+  const hasResponse = code >= 100n && code <= 999n && (more.code !== undefined || !Object.hasOwn(more, 'code'));
   return {
     requestHeaders: [
       [':method', 'GET'],
@@ -117,11 +134,11 @@ export function ordinary(more: Exchange = {}): Exchange {
       ['traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'],
     ],
     responseHeaders: [
-      [':status', '200'],
+      ...(hasResponse ? [[':status', String(code)] as const] : []),
       ['content-type', 'application/json'],
       ['server', 'envoy'],
     ],
-    startNs: 1_795_521_600_123_456_789n,
+    startNs: 1_795_521_599_995_487_001n,
     durationNs: 4_512_999n,
     requestBytes: 289n,
     responseBytes: 1125n,

@@ -51,8 +51,51 @@ const atMost = (value: bigint | undefined, max: bigint): number | undefined =>
 /** Bits beyond 2^53 would be refused by every reader; Envoy has none. */
 const flagsOf = ({ responseFlags = 0n }: Exchange): bigint => responseFlags & NUMBER_MAX;
 
-/** A code that no response can have is none. */
-const codeOf = ({ code }: Exchange): bigint | undefined => (code === 0n || (code ?? 0n) > 65_535n ? undefined : code);
+/** The code of the response's header map; without one Envoy's own, where a code that no response can have is none. */
+function codeOf({ code, responseHeaders }: Exchange): bigint | undefined {
+  const statuses = (responseHeaders ?? []).flatMap(([name, value]) =>
+    latin1(name) === ':status' ? [latin1(value)] : [],
+  );
+  const status = statuses.filter((one) => /^[1-9]\d\d$/.test(one)).at(-1);
+  if (status !== undefined) return BigInt(status);
+  return code === 0n || (code ?? 0n) > 65_535n ? undefined : code;
+}
+
+/** When the emulated Envoy logs what a test records before it lets time pass. */
+export const LOGGED_NS = 1_795_521_600_000_000_000n;
+const SECOND_NS = 1_000_000_000n;
+
+/** Of a short exchange the start is the moment of the log without its duration. */
+function startOf({ startNs = LOGGED_NS, durationNs }: Exchange): bigint {
+  if (durationNs !== undefined && durationNs >= 0n && durationNs < SECOND_NS) return LOGGED_NS - durationNs;
+  const word = BigInt.asUintN(64, startNs);
+  return word > I64_MAX ? I64_MAX : word;
+}
+
+/** Envoy's size of a response is that of its header map, and of its body, whose length the map tells. */
+export function responseBytesOf(exchange: Exchange): bigint | undefined {
+  const { responseHeaders = [], responseTrailers = [] } = exchange;
+  const code = codeOf(exchange) ?? 0n;
+  const lengths = responseHeaders
+    .filter(([name]) => latin1(name) === 'content-length')
+    .map(([, value]) => latin1(value));
+  const [length = ''] = lengths;
+  const method = headerOf(exchange.requestHeaders, ':method');
+  const isTold =
+    flagsOf(exchange) === 0n &&
+    code >= 200n &&
+    code < 400n &&
+    code !== 204n &&
+    code !== 304n &&
+    (method === undefined || latin1(method) !== 'HEAD') &&
+    lengths.length === 1 &&
+    /^(?:0|[1-9]\d{0,15})$/.test(length) &&
+    BigInt(length) <= NUMBER_MAX &&
+    responseTrailers.length === 0;
+  if (!isTold) return exchange.responseBytes;
+  const sum = responseHeaders.reduce((bytes, [name, value]) => bytes + bytesOf(name).length + bytesOf(value).length, 0);
+  return BigInt(sum) + BigInt(length);
+}
 
 /** An answer of the upstream that needs no explaining: the proxy is not asked for one. */
 function isOrdinary(exchange: Exchange): boolean {
@@ -141,6 +184,7 @@ const nameIn = (names: readonly string[], value: Text | undefined): string | und
 function connectionOf(exchange: Exchange, cutter: Cutter): Flat {
   const { mtls, connectionId = 0n, direction = 0n } = exchange;
   const tlsVersion = nameIn(TLS_VERSIONS, exchange.tlsVersion);
+  const failure = cutter.text(exchange.transportFailure);
   return {
     connection_id: connectionId === 0n || connectionId > NUMBER_MAX ? undefined : connectionId,
     direction: direction > 2n ? 0 : Number(direction),
@@ -150,20 +194,20 @@ function connectionOf(exchange: Exchange, cutter: Cutter): Flat {
     destination_address: cutter.text(exchange.destinationAddress),
     requested_server_name: cutter.text(exchange.requestedServerName),
     filter_chain: cutter.text(exchange.filterChain),
+    transport_failure: failure,
+    is_rejected: failure === undefined ? undefined : 1,
+    filter_state_principal: cutter.text(exchange.filterStatePrincipal, LIMITS.principal),
     // Without TLS there is no certificate to ask for.
-    ...(tlsVersion === undefined ? {} : certificatesOf(exchange, cutter)),
+    ...(tlsVersion === undefined && failure === undefined ? {} : certificatesOf(exchange, cutter)),
   };
 }
 
 function certificatesOf(exchange: Exchange, cutter: Cutter): Flat {
-  const failure = cutter.text(exchange.transportFailure);
   const digest = exchange.peerDigest === undefined ? '' : latin1(exchange.peerDigest);
   return {
     peer_certificate_sha256: /^[0-9a-f]{64}$/.test(digest) ? digest : undefined,
     peer_principal: cutter.text(exchange.peerPrincipal, LIMITS.principal),
     local_principal: cutter.text(exchange.localPrincipal, LIMITS.principal),
-    transport_failure: failure,
-    is_rejected: failure === undefined ? undefined : 1,
     peer_subject: cutter.text(exchange.peerSubject),
   };
 }
@@ -175,7 +219,9 @@ function isGrpc({ requestHeaders }: Exchange): boolean {
 
 function upstreamOf(exchange: Exchange, cutter: Cutter): Flat {
   const address = cutter.text(exchange.upstreamAddress);
-  const { attempts } = exchange;
+  const { attempts, requestHeaders } = exchange;
+  const said = headerOf(requestHeaders, 'x-envoy-attempt-count');
+  const isSaidOnce = isOrdinary(exchange) && said !== undefined && latin1(said) === '1';
   return {
     upstream_cluster: cutter.text(exchange.upstreamCluster),
     upstream_address: address,
@@ -184,7 +230,7 @@ function upstreamOf(exchange: Exchange, cutter: Cutter): Flat {
     ...(address === undefined
       ? {}
       : {
-          attempts: attempts === 0n ? undefined : atMost(attempts, 255n),
+          attempts: isSaidOnce ? 1 : attempts === 0n ? undefined : atMost(attempts, 255n),
           upstream_principal: cutter.text(exchange.upstreamPrincipal, LIMITS.principal),
           upstream_local_principal: cutter.text(exchange.upstreamLocalPrincipal, LIMITS.principal),
         }),
@@ -200,15 +246,15 @@ export function expectedOf(
   const { requestHeaders, responseHeaders, rbac, claims } = exchange;
   const policy = policyOf(exchange);
   const verdict = verdictOf(exchange);
-  const { startNs = 0n, durationNs, grpcStatus } = exchange;
+  const { durationNs, grpcStatus } = exchange;
   const micros = durationNs === undefined || durationNs > I64_MAX ? undefined : durationNs / 1000n;
   const flat = {
     verdict,
     priority: verdict === 'denied' || verdict === 'failed' ? 1 : undefined,
-    start_ns: startNs > I64_MAX ? I64_MAX : startNs,
+    start_ns: startOf(exchange),
     duration_us: atMost(micros, U48_MAX),
     request_bytes: atMost(exchange.requestBytes, U48_MAX),
-    response_bytes: atMost(exchange.responseBytes, U48_MAX),
+    response_bytes: atMost(responseBytesOf(exchange), U48_MAX),
     ...requestIdOf(requestHeaders, (value) => cutter.text(value)),
     ...traceOf(requestHeaders, (value) => cutter.text(value)),
     claimed_principal: cutter.text(claimedPrincipalOf(requestHeaders), LIMITS.principal),
@@ -224,13 +270,14 @@ export function expectedOf(
     shadow_result: resultIn(rbac, 'shadow_engine_result'),
     method: cutter.text(headerOf(requestHeaders, ':method')),
     authority: cutter.text(headerOf(requestHeaders, ':authority'), LIMITS.authority),
-    route: cutter.text(exchange.route),
+    route: isOrdinary(exchange) ? undefined : cutter.text(exchange.route),
     code_details: isOrdinary(exchange) ? undefined : cutter.text(exchange.codeDetails),
     policy: cutter.text(policy.name),
     shadow_policy: cutter.text(textIn(rbac, 'shadow_effective_policy_id')),
     token_issuer: cutter.text(textIn(claims, 'iss')),
     request_content_type: cutter.text(headerOf(requestHeaders, 'content-type')),
     response_content_type: cutter.text(headerOf(responseHeaders, 'content-type')),
+    response_encoding: cutter.text(headerOf(responseHeaders, 'content-encoding')),
     request_encoding: cutter.text(headerOf(requestHeaders, 'content-encoding')),
     ...upstreamOf(exchange, cutter),
     ...connectionOf(exchange, cutter),

@@ -10,7 +10,7 @@ test('metrics of all workers together agree with the counters of their batches',
   const { envoy } = recorder;
   envoy.upstreams.clusters.set(CLUSTER, 'refused');
   for (let i = 0; i < 900; i++) {
-    const exchange = withHeaders(ordinary({ route: 'r'.repeat(250 + (i % 10)) }), {
+    const exchange = withHeaders(ordinary({ upstreamCluster: 'r'.repeat(250 + (i % 10)) }), {
       ':path': `/${i}/${'x'.repeat(900)}`,
     });
     envoy.exchange(recorder.use, factsOf(exchange), 1 + (i % 3));

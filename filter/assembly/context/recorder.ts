@@ -81,20 +81,17 @@ function drop(reason: u32): bool {
 /** Writes the facts at hand as a record; false when they are given up, and counted. */
 function write(kind: u8, verdict: u8, mark: u32): bool {
   if (freeBuffers() <= RESERVE && !isPriority(verdict)) return drop(DROPPED_BUFFERS_FULL);
-  if (isFilling() && !hasRoom()) seal(0);
-  if (!isFilling()) {
-    if (freeBuffer() == NONE) return drop(DROPPED_BUFFERS_FULL);
-    if (!open()) return drop(DROPPED_NO_RANDOM);
-  }
   if (!writeRow(kind, connectionReference(), verdict, mark)) return drop(DROPPED_UNREADABLE);
   if (isSealable()) seal(0);
   return true;
 }
 
-/** Counts a report; false when there is no room for it, whatever it is. */
+/** Counts a report, and sees to a batch that has room for it; false when there is none, whatever it is. */
 function begin(): bool {
   count(SEEN, 1);
-  return freeBuffers() > 0 || drop(DROPPED_BUFFERS_FULL);
+  if (isFilling() && !hasRoom()) seal(0);
+  if (freeBuffers() == 0) return drop(DROPPED_BUFFERS_FULL);
+  return isFilling() || open() || drop(DROPPED_NO_RANDOM);
 }
 
 // The newest exchange that was recorded: behind a filter, the connection manager's access logger tells of it again.
@@ -140,7 +137,7 @@ export function hasRoomForLiving(): bool {
 /** Records the exchange or connection at hand, which lives; false when nothing is known of it. Sends nothing. */
 export function recordLiving(isNetwork: bool, phase: u32): bool {
   if (!takeLiving(isNetwork)) return false;
-  count(SEEN, 1);
+  if (!begin()) return true;
   if (isNetwork) write(KIND_CONNECTION, UNKNOWN, SENSOR_NETWORK_FILTER | phase);
   else write(KIND_HTTP, UNKNOWN, SENSOR_HTTP_FILTER | phase);
   return true;
