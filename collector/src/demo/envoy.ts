@@ -52,6 +52,7 @@ export async function startEnvoy(
   dir: string,
   bootstrap: Bootstrap,
   workers = 1,
+  more: readonly string[] = [],
 ): Promise<Envoy> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const [configFile, logFile, adminFile] = ['envoy.json', 'envoy.log', 'admin.txt'].map((file) => join(dir, file)) as [
@@ -77,6 +78,7 @@ export async function startEnvoy(
       'warning',
       '--file-flush-interval-msec',
       '200',
+      ...more,
     ],
     logFile,
   });
