@@ -107,7 +107,7 @@ test('exit codes: 1 not verified, 2 usage, 3 could not check', async (t) => {
 test('help, versions and near misses', async () => {
   const help = await run(['--help']);
   assert.deepEqual([help.code, help.stderr], [0, '']);
-  for (const verb of ['serve', 'demo', 'flows', 'show', 'prove', 'verify', 'fsck', 'keys']) {
+  for (const verb of ['serve', 'demo', 'flows', 'show', 'coverage', 'prove', 'verify', 'fsck', 'keys']) {
     assert.match(help.stdout, new RegExp(`^ {2}${verb} +\\S`, 'm'));
     const { code, stdout } = await run([verb, '--help']);
     assert.equal(code, 0);

@@ -15,6 +15,10 @@ const VERBS: Readonly<Record<string, { readonly summary: string; readonly load: 
   },
   flows: { summary: 'Lists recorded exchanges.', load: async () => (await import('./flows.ts')).flows },
   show: { summary: 'Shows one record in full.', load: async () => (await import('./show.ts')).show },
+  coverage: {
+    summary: 'Lists the proxies that were recorded, over which time, and what is missing.',
+    load: async () => (await import('./coverage.ts')).coverage,
+  },
   prove: { summary: 'Writes the proof of one record to a file.', load: async () => (await import('./prove.ts')).prove },
   verify: {
     summary: "Checks a proof file offline, with nothing but the log's public key.",

@@ -86,11 +86,11 @@ export function coverageOf(streams: Streams, query: CoverageQuery): Coverage {
   if (found.length > listed.length)
     gaps.push({
       kind: 'partial',
-      reason: `${found.length - listed.length} more streams are not listed; narrow the time`,
+      reason: `streams that are not listed: ${found.length - listed.length}; narrow the time`,
     });
   const { forgotten } = streams;
   if (forgotten.streams > 0 && forgotten.lastNs >= (query.sinceNs ?? 0n)) {
-    const reason = `${forgotten.streams} streams, last heard until ${timeText(forgotten.lastNs)}, are no longer held; ${forgotten.incomplete} of them were not ended and complete`;
+    const reason = `streams that are no longer held: ${forgotten.streams}, heard until ${timeText(forgotten.lastNs)}; not ended and complete: ${forgotten.incomplete}`;
     gaps.push(...streams.forgottenGaps(), { kind: 'partial', reason });
   }
   return { proxies: proxiesOf(listed, nowNs), gaps };
@@ -131,7 +131,7 @@ function gapsOf(stream: Stream, nowNs: bigint): Gap[] {
   const gaps = stream.gaps();
   const { missingBatches, missingRecords, condition } = stream;
   if (missingBatches > 0 && missingRecords === 0)
-    gaps.push({ kind: 'missing', ...of, count: 0, reason: `${missingBatches} batches without records` });
+    gaps.push({ kind: 'missing', ...of, count: 0, reason: `batches without records: ${missingBatches}` });
   const lost = lostOf(stream, nowNs);
   if (lost === undefined) return gaps;
   const { records_max: count, seconds_max: seconds } = lost;
