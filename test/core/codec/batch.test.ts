@@ -276,6 +276,8 @@ test('entries have one spelling', () => {
     checkpoint: { size: 12, root: new Uint8Array(32).fill(7) },
     isFin: true,
     isRollbackSeen: true,
+    isAlive: true,
+    life: { proxySinceWallNs: 7n, aliveIntervalMs: 30_000, vmsKnown: 3, vmsAlive: 2 },
   });
   const peer = { spiffeId: 'spiffe://a/ns/b/sa/c', certificateSha256: new Uint8Array(32).fill(3) };
   const header = headerOf(decodeBatch(wire), peer)(1_795_521_601_042);
@@ -291,6 +293,14 @@ test('entries have one spelling', () => {
     ['\nfilter', '\n\nfilter'],
     ['peer spiffe', 'peer  spiffe'],
     ['seen 3', 'seen +3'],
+    ['rollback alive', 'alive rollback'],
+    ['proxy 7', 'proxy 07'],
+    ['proxy 7', 'proxy 0'],
+    ['30000 3 2 -', '30000 3 2'],
+    ['30000 3 2 -', `30000 3 2 ${'0'.repeat(32)}`],
+    ['proxy 7', 'proxy -7'],
+    ['meshtrail/batch/v2', 'meshtrail/batch/v1'],
+    ['meshtrail/batch/v2', 'meshtrail/batch/v3'],
   ]) {
     const bent = text.replace(from as string, to as string);
     assert.notEqual(bent, text);

@@ -25,13 +25,19 @@ import { changes, mutated, parsed } from '../tlog/mutate.ts';
 
 const maker = new StreamMaker(41);
 const wire = maker.batch(4);
-const next = maker.batch(3, { isFin: true, checkpoint: { size: 9, root: new Uint8Array(32).fill(4) } });
+const older = new StreamMaker(42).batch(4, { version: 1 });
+const next = maker.batch(3, {
+  isFin: true,
+  isAlive: true,
+  checkpoint: { size: 9, root: new Uint8Array(32).fill(4) },
+  life: { proxySinceWallNs: 5n, vmsKnown: 2, vmsAlive: 1, silentStream: new Uint8Array(16).fill(6) },
+});
 const entry = (of: Uint8Array): Uint8Array => formatEntry(headerOf(decodeBatch(of), undefined)(1_795_521_601_042));
 const RUNS = { numRuns: 3000 };
 
 test('batches: a change without the right hash is refused', () => {
   fc.assert(
-    fc.property(fc.constantFrom(wire, next), changes, (base, list) => {
+    fc.property(fc.constantFrom(wire, next, older), changes, (base, list) => {
       const bent = mutated(base, list);
       const batch = parsed(() => decodeBatch(bent));
       // Changes can undo each other; nothing else is believed.
@@ -44,7 +50,7 @@ test('batches: a change without the right hash is refused', () => {
 test('batches: a change behind a right hash and length is refused, or every row and the header can be read', () => {
   let accepted = 0;
   fc.assert(
-    fc.property(fc.constantFrom(wire, next), changes, (base, list) => {
+    fc.property(fc.constantFrom(wire, next, older), changes, (base, list) => {
       const bent = mutated(base, list);
       if (bent.length < 304) return;
       new DataView(bent.buffer).setUint32(HEADER.totalBytes, bent.length, true);
@@ -91,7 +97,7 @@ test('log entries: what is accepted has one spelling', () => {
   const heartbeat = formatEntry({ kind: 'heartbeat', timeMs: 1_795_521_661_042 });
   let accepted = 0;
   fc.assert(
-    fc.property(fc.constantFrom(entry(wire), entry(next), conflict, heartbeat), changes, (base, list) => {
+    fc.property(fc.constantFrom(entry(wire), entry(next), entry(older), conflict, heartbeat), changes, (base, list) => {
       const bent = mutated(base, list);
       const read = parsed(() => parseEntry(bent));
       if (read === undefined) return;

@@ -241,14 +241,27 @@ function clockValue(text: string): bigint {
   return BigInt(text);
 }
 
+/** Absence is `-`, and not zero. */
+function sinceOf(text: string): bigint {
+  const since = clockValue(text);
+  if (since <= 0n) throw bad(`${JSON.stringify(text)} is no time since 1970`);
+  return since;
+}
+
+function silentOf(text: string): Uint8Array {
+  const stream = bytesOf(text, 16, fromHex);
+  if (stream.every((byte) => byte === 0)) throw bad('a silent stream is all zeros');
+  return stream;
+}
+
 function parseLife(lines: Lines): ProxyLife {
   const [since, aliveIntervalMs, vmsKnown, vmsAlive, silentStream] = lines.fields('proxy', 5);
   return {
-    proxySinceWallNs: optional(since, clockValue),
+    proxySinceWallNs: optional(since, sinceOf),
     aliveIntervalMs: number(aliveIntervalMs),
     vmsKnown: number(vmsKnown),
     vmsAlive: number(vmsAlive),
-    silentStream: optional(silentStream, (text) => bytesOf(text, 16, fromHex)),
+    silentStream: optional(silentStream, silentOf),
   };
 }
 
