@@ -22,6 +22,8 @@ export interface Received {
   readonly bytes: number;
   /** Ends of HTTP exchanges that are not repeats: one for each request, if nothing was lost. */
   readonly exchanges: number;
+  /** Streams with an exchange: one for each worker that had requests. */
+  readonly streams: number;
   /** Counters of the streams' newest batches, summed. */
   readonly seen: number;
   readonly recorded: number;
@@ -35,6 +37,7 @@ const PHASES = 3 << 26;
 
 class Port {
   readonly #newest = new Map<string, Buffer>();
+  readonly #busy = new Set<string>();
   readonly #server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -63,6 +66,7 @@ class Port {
       return undefined;
     }
     const stream = body.subarray(HEADER.stream, HEADER.batchNumber);
+    const before = this.#exchanges;
     const rows = body.readUInt32LE(HEADER.rowCount);
     this.#batches++;
     this.#records += rows;
@@ -72,6 +76,7 @@ class Port {
       const isEnd = (body.readUInt32LE(at + ROW.flags) & (REPEAT | PHASES)) === 0;
       if (isEnd && body[at + ROW.kind] === KIND_HTTP) this.#exchanges++;
     }
+    if (this.#exchanges > before) this.#busy.add(stream.toString('hex'));
     this.#newest.set(stream.toString('hex'), body);
     const batchNumber = Number(body.readBigUInt64LE(HEADER.batchNumber));
     const checkpointRoot = new Uint8Array(32).fill(1);
@@ -96,6 +101,7 @@ class Port {
       records: this.#records,
       bytes: this.#bytes,
       exchanges: this.#exchanges,
+      streams: this.#busy.size,
       seen: sum(HEADER.seen),
       recorded: sum(HEADER.recorded),
       invalid: this.#invalid + refused.length,

@@ -25,7 +25,15 @@ import { callsOf } from './calls.ts';
 import { COUNTED_METRIC, countingModule } from './counting.ts';
 import { CONNECTIONS, Field, RELEASE_FILE, SETTLE_MS, startNode } from './field.ts';
 import { costTable, driftUs } from './table.ts';
-import { type Setting, settingName, VARIANT_NAMES, VARIANTS, type VariantName, variantOf } from './variants.ts';
+import {
+  isOfOther,
+  type Setting,
+  settingName,
+  VARIANT_NAMES,
+  VARIANTS,
+  type VariantName,
+  variantOf,
+} from './variants.ts';
 
 /** Many short rounds: the machine drifts by more than what is measured. */
 const REQUESTS = 8000;
@@ -47,14 +55,15 @@ interface Delivered {
   readonly isWhole: boolean;
 }
 
-function fromBatches({ exchanges, bytes, records, batches, invalid, seen, recorded }: Received): Delivered {
+function fromBatches(received: Received, workers: number): Delivered {
+  const { exchanges, bytes, records, batches, streams, invalid, seen, recorded } = received;
   return {
     count: exchanges,
     bytes,
     records,
     batches,
-    where: `at the sink (${records} rows in ${batches} batches, ${invalid} invalid, ${seen - recorded} dropped)`,
-    isWhole: invalid === 0 && seen === recorded && recorded === records,
+    where: `at the sink (${records} rows in ${batches} batches of ${streams} streams, ${invalid} invalid, ${seen - recorded} dropped)`,
+    isWhole: invalid === 0 && seen === recorded && recorded === records && streams === workers,
   };
 }
 
@@ -69,6 +78,7 @@ async function deliveries(
   names: readonly VariantName[],
   sinks: Sinks,
   jsonPath: string,
+  workers: number,
 ): Promise<Map<VariantName, Delivered>> {
   const counts = new Map<VariantName, number>();
   for (const name of names) {
@@ -88,7 +98,7 @@ async function deliveries(
     const received = batches[name];
     const count = counts.get(name);
     if (count !== undefined) found.set(name, { count, bytes: 0, records: 0, where: 'counted', isWhole: true });
-    else if (kind === 'wasm' && received !== undefined) found.set(name, fromBatches(received));
+    else if (kind === 'wasm' && received !== undefined) found.set(name, fromBatches(received, workers));
     else if (kind === 'jsonFile')
       found.set(name, { count: lines, bytes: json.length, records: lines, where: 'in the file', isWhole: true });
     else if (kind === 'grpcAls')
@@ -117,16 +127,24 @@ function derive(
     notebook.note(name, 'driftUs', 'us', driftUs(name === 'none' ? base : added));
     const resident = notebook.valuesOf(name, 'residentMib');
     notebook.note(name, 'residentGrowthMib', 'MiB', (resident.at(-1) ?? Number.NaN) - (resident[0] ?? Number.NaN));
-    const { records = 0, bytes = 0, batches } = delivered.get(name) ?? {};
+    const { count = 0, records = 0, bytes = 0, batches } = delivered.get(name) ?? {};
     if (records === 0) continue;
+    notebook.note(name, 'wireBytesPerRequest', 'bytes', bytes / count);
     notebook.note(name, 'wireBytesPerRecord', 'bytes', bytes / records);
     if (batches !== undefined) notebook.note(name, 'recordsPerBatch', 'records', records / batches);
   }
 }
 
 /** Host calls, which only the emulated Envoy tells. */
-async function noteCalls(notebook: Notebook, names: readonly VariantName[], { tls }: Setting): Promise<void> {
-  const modules = { release: readFileSync(RELEASE_FILE), counting: await countingModule() };
+async function noteCalls(
+  notebook: Notebook,
+  names: readonly VariantName[],
+  { tls }: Setting,
+  beside: string | undefined,
+): Promise<void> {
+  const release = readFileSync(RELEASE_FILE);
+  const other = beside === undefined ? release : readFileSync(beside);
+  const modules = { release, other, counting: await countingModule() };
   for (const name of names) {
     const variant = variantOf(name);
     if (variant.kind !== 'wasm') continue;
@@ -182,6 +200,7 @@ async function measureSetting(
     variants: each(variantOf),
     receivers: each((name) => ({ ingestPort: ports[name]?.port ?? 0, alsPort, jsonPath })),
     otherPids: [sinks.batches.pid, sinks.als.pid],
+    otherModule: input.options['beside'],
   });
   for (const name of names) {
     progress(`warm-up: ${name}`);
@@ -199,9 +218,9 @@ async function measureSetting(
     measure: async (name) => await field.measure(name, requests),
   });
   progress('counting what was delivered');
-  const delivered = await deliveries(field, names, sinks, jsonPath);
+  const delivered = await deliveries(field, names, sinks, jsonPath, setting.workers);
   derive(notebook, names, delivered);
-  await noteCalls(notebook, names, setting);
+  await noteCalls(notebook, names, setting, input.options['beside']);
   await cleanup.run();
   const checks = [...delivered].map(([name, { count, where, isWhole }]) => {
     const sent = field.proxies[name].requests;
@@ -229,7 +248,11 @@ async function measureSetting(
 async function run(input: RunInput): Promise<Outcome> {
   const binary = findEnvoy();
   const requests = countOption(input, 'requests', input.isSmoke ? REQUESTS_SMOKE : REQUESTS);
-  const names = chosen(VARIANT_NAMES, input.variants);
+  const beside = input.options['beside'];
+  const names = chosen(
+    VARIANT_NAMES.filter((name) => beside !== undefined || !isOfOther(name)),
+    input.variants,
+  );
   const asked = chosenByOption(input, 'tls', TLS).flatMap((tls) =>
     chosenByOption(input, 'workers', WORKERS).map((workers) => ({ tls, workers: workers === '1' ? 1 : 2 }) as const),
   );
@@ -259,6 +282,7 @@ export const filter: Benchmark = {
     tls: ['none,mtls', 'how the proxy is reached; both by default'],
     workers: ['1,2', 'its worker threads; both by default'],
     requests: ['N', `requests in a round, ${REQUESTS} by default`],
+    beside: ['FILE', 'another build of the module, as HTTP filter and as access logger in the same rounds'],
   },
   run,
 };

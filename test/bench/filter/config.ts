@@ -14,7 +14,7 @@ import {
   tlsInspector,
   typed,
 } from '../../../collector/src/demo/envoy-parts.ts';
-import type { Place, Setting, Variant } from './variants.ts';
+import type { Module, Place, Setting, Variant } from './variants.ts';
 
 export const AUTHORITY = 'orders.shop.svc.cluster.local';
 /** Paths below it are answered 404 by the upstream. */
@@ -80,7 +80,7 @@ export interface ProxyInput {
   readonly setting: Setting;
   readonly variant: Variant;
   readonly receivers: Receivers;
-  readonly wasmFiles: Readonly<Record<'counting' | 'release', string>>;
+  readonly wasmFiles: Readonly<Record<Module, string>>;
   /** Required with mTLS. */
   readonly tls: ListenerTls;
 }

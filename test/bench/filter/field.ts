@@ -2,7 +2,7 @@
 // one measurement of one of them.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { makeAuthority } from '../../../collector/src/demo/certificates.ts';
@@ -53,6 +53,8 @@ export interface FieldInput<Name extends string> {
   readonly receivers: Readonly<Record<Name, Receivers>>;
   /** Processes that belong to the benchmark beside those of the field. */
   readonly otherPids: readonly number[];
+  /** File of another build of the module, for the variants that have it. */
+  readonly otherModule?: string | undefined;
 }
 
 /** A Node process of the benchmark, on the core that is not measured. */
@@ -101,7 +103,7 @@ export class Field<Name extends string> {
 
   /** Starts everything; the proxies of more than one worker have all cores. */
   static async start<Name extends string>(input: FieldInput<Name>): Promise<Field<Name>> {
-    const { cleanup, setting, variants, receivers, otherPids } = input;
+    const { cleanup, setting, variants, receivers, otherPids, otherModule = RELEASE_FILE } = input;
     const binary = findEnvoy();
     const workDir = cleanup.directory();
     const load = startNode(cleanup, workDir, new URL('load.ts', import.meta.url));
@@ -116,7 +118,7 @@ export class Field<Name extends string> {
     pinRunning(upstream.pid, OTHER_CORE);
     mkdirSync(join(workDir, 'identities'));
     const { listener, client } = await identities(join(workDir, 'identities'));
-    const wasmFiles = { release: RELEASE_FILE, counting: join(workDir, 'counting.wasm') };
+    const wasmFiles = { release: RELEASE_FILE, other: resolve(otherModule), counting: join(workDir, 'counting.wasm') };
     writeFileSync(wasmFiles.counting, await countingModule());
     const proxies: Partial<Record<Name, Proxy>> = {};
     for (const [i, name] of names.entries()) {

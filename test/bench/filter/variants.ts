@@ -3,6 +3,9 @@
 /** Where a Wasm module stands in the proxy; several places are roots of one VM. */
 export type Place = 'httpFilter' | 'networkFilter' | 'managerLog' | 'listenerLog';
 
+/** Our release module, one that only counts, or another build that is set beside ours. */
+export type Module = 'counting' | 'release' | 'other';
+
 export type Variant = {
   /** What it is and does, in one line. */
   readonly what: string;
@@ -10,7 +13,7 @@ export type Variant = {
   | { readonly kind: 'none' | 'jsonFile' | 'grpcAls' }
   | {
       readonly kind: 'wasm';
-      readonly module: 'counting' | 'release';
+      readonly module: Module;
       readonly places: readonly Place[];
       /** Configuration of every root beyond the collector's address. */
       readonly settings: Readonly<Record<string, string | number>>;
@@ -28,6 +31,14 @@ const counting = (what: string, place: Place): Variant => ({
   what: `a module that counts in proxy_on_log and does nothing else, as ${what}`,
   kind: 'wasm',
   module: 'counting',
+  places: [place],
+  settings: {},
+});
+
+const other = (what: string, place: Place): Variant => ({
+  what: `another build of the module, default configuration, as ${what}, delivering to a live sink`,
+  kind: 'wasm',
+  module: 'other',
   places: [place],
   settings: {},
 });
@@ -53,11 +64,19 @@ export const VARIANTS = {
       request_headers: 'accept,accept-encoding,x-envoy-attempt-count',
     },
   },
+  otherFilter: other('HTTP filter', 'httpFilter'),
+  otherLogger: other('access logger of the connection manager', 'managerLog'),
 } as const satisfies Record<string, Variant>;
 export type VariantName = keyof typeof VARIANTS;
 export const VARIANT_NAMES = Object.keys(VARIANTS) as VariantName[];
 
 export const variantOf = (name: VariantName): Variant => VARIANTS[name];
+
+/** Whether it needs another build of the module. */
+export const isOfOther = (name: VariantName): boolean => {
+  const variant = variantOf(name);
+  return variant.kind === 'wasm' && variant.module === 'other';
+};
 
 /** How the proxy is reached and how many workers it has. */
 export interface Setting {
