@@ -27,7 +27,7 @@ export interface Ask {
   readonly agent?: Agent;
 }
 
-/** One client port may serve two listeners: a connection is known by both its ends. */
+/** Both ends of a connection, by which it is known while it lives: one client port may serve two listeners, and be used again. */
 export const addressesOf = (client: unknown, listener: unknown): string => `${client} to ${listener}`;
 
 interface Closing {
@@ -45,8 +45,8 @@ export function over(stream: Closing): Promise<void> {
 }
 
 export class Caller {
-  /** Addresses of all connections that were made, client and listener. */
-  readonly addresses = new Set<string>();
+  /** All connections that were made: their addresses, and when (Unix ms) they were opened. */
+  readonly opened: { readonly addresses: string; readonly ms: number }[] = [];
   readonly #stage: Stage;
 
   constructor(stage: Stage) {
@@ -58,10 +58,11 @@ export class Caller {
   }
 
   async open(listener: ListenerName): Promise<Socket> {
+    const ms = Date.now();
     const socket = connect(this.#stage.ports[listener], '127.0.0.1');
     socket.on('error', () => undefined);
     await once(socket, 'connect');
-    this.addresses.add(addressesOf(`127.0.0.1:${socket.localPort}`, `127.0.0.1:${socket.remotePort}`));
+    this.opened.push({ addresses: addressesOf(`127.0.0.1:${socket.localPort}`, `127.0.0.1:${socket.remotePort}`), ms });
     return socket;
   }
 

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import type { FlowRecord } from '../../../collector/src/core/record.ts';
 import type { Line, Value } from './access-logs.ts';
 
-/** The recorder takes the start of an exchange from its own clock at the end, less the duration. */
-const EXCHANGE_START_MS_MAX = 20;
+/** The recorder takes the start of an exchange from its own clock when Envoy tells of it, less the duration: late by what Envoy had to do between. */
+const EXCHANGE_START_MS_MAX = 250;
 /** Envoy does not tell a network filter how long the connection lasted: it takes the time itself, at another moment than Envoy. */
 const CLOCK_MS_MAX = 50;
 /** What a record keeps of a text that has no limit of its own. */
@@ -20,7 +20,7 @@ const numberOf = (value: Value | undefined): number => Number(value ?? 0);
 const underscored = (reason: string | undefined): Value => reason?.replaceAll(' ', '_') ?? null;
 
 /** Unix milliseconds of a time with nanoseconds, as a record has it. */
-function msOf(time: string): number {
+export function msOf(time: string): number {
   return Date.parse(`${time.slice(0, 19)}Z`) + Number(time.slice(20, 29)) / 1e6;
 }
 
@@ -29,7 +29,7 @@ function secondsOf(time: string): string {
   return `${Date.parse(`${time.slice(0, 19)}Z`) / 1000}.${time.slice(20, -1)}`;
 }
 
-const lineMs = (line: Line): number => numberOf(line['start']) * 1000;
+export const lineMs = (line: Line): number => numberOf(line['start']) * 1000;
 export const distanceMs = (record: FlowRecord, line: Line): number => Math.abs(msOf(record.time) - lineMs(line));
 
 function get(line: Line, name: string): Value {

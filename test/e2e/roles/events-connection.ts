@@ -46,7 +46,7 @@ function failedTls(reason: RegExp, showsCertificate: boolean): Seen {
   };
 }
 
-const TCP_EVENTS: readonly RoleEvent[] = [
+export const TCP_EVENTS: readonly RoleEvent[] = [
   connection(
     'TCP',
     async (caller) => echoed(await caller.open('tcp'), BYTES),
@@ -133,7 +133,7 @@ function denied(more: Seen['line'] = {}): Seen {
 }
 
 /** The three ways to fail a handshake, before HTTP and before TCP. */
-const FAILED_TLS: readonly RoleEvent[] = (['secure', 'terminated'] as const).flatMap((listener) => {
+export const FAILED_TLS: readonly RoleEvent[] = (['secure', 'terminated'] as const).flatMap((listener) => {
   const sights = listener === 'secure' ? NO_REQUEST : TCP;
   const before = listener === 'secure' ? 'HTTP' : 'TCP';
   return [
@@ -163,7 +163,7 @@ const secured = answered(200, {
   record: ({ source }) => assert.match(source.principal ?? '', CALLER),
 });
 
-const SECURED: readonly RoleEvent[] = [
+export const SECURED: readonly RoleEvent[] = [
   http(
     'HTTP/1.1 over mTLS',
     async (caller) => {
@@ -197,7 +197,7 @@ const SECURED: readonly RoleEvent[] = [
 ];
 
 /** Listener filters wait for the client's first words: without these there is no filter chain, and no connection id. */
-const UNSPOKEN: readonly RoleEvent[] = [
+export const UNSPOKEN: readonly RoleEvent[] = [
   connection(
     'a port of TLS, closed without a word',
     async (caller) => {
@@ -222,5 +222,3 @@ const UNSPOKEN: readonly RoleEvent[] = [
     BEFORE_CHAIN,
   ),
 ];
-
-export const CONNECTIONS: readonly RoleEvent[] = [...SECURED, ...TCP_EVENTS, ...FAILED_TLS, ...UNSPOKEN];

@@ -43,7 +43,7 @@ async function connectHttp2(caller: Caller, headers: Record<string, string>): Pr
   });
 }
 
-const PROTOCOLS: readonly RoleEvent[] = [
+export const PROTOCOLS: readonly RoleEvent[] = [
   http('HTTP/1.1', (caller) => caller.ask('/app/ok'), answered(200, { line: { protocol: 'HTTP/1.1' } })),
   http(
     'HTTP/1.1, two exchanges on one connection',
@@ -124,7 +124,7 @@ const PROTOCOLS: readonly RoleEvent[] = [
   ),
 ];
 
-const BODIES: readonly RoleEvent[] = [
+export const BODIES: readonly RoleEvent[] = [
   http(
     'bodies with a content length, both ways',
     (caller) => caller.ask('/app/length', { method: 'POST', body: BODY, headers: { 'content-length': '1234' } }),
@@ -167,7 +167,7 @@ function said(
   return http(name, (caller) => caller.ask('/app/ok', { headers }), answered(200, { record }));
 }
 
-const IDENTIFIERS: readonly RoleEvent[] = [
+export const IDENTIFIERS: readonly RoleEvent[] = [
   said('`traceparent`', { traceparent: `00-${TRACE}-${SPAN}-01` }, ({ trace }) => {
     const { format, ...others } = trace;
     assert.deepEqual(others, { id: TRACE, span_id: SPAN, sampled: true });
@@ -210,5 +210,3 @@ const IDENTIFIERS: readonly RoleEvent[] = [
     assert.deepEqual(request.headers, { 'x-tenant': 'acme' }),
   ),
 ];
-
-export const ORDINARY: readonly RoleEvent[] = [...PROTOCOLS, ...BODIES, ...IDENTIFIERS];

@@ -10,7 +10,7 @@ import { COUNTED_HOST } from './routes.ts';
 
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
 
-const POLICIES: readonly RoleEvent[] = [
+export const POLICIES: readonly RoleEvent[] = [
   http(
     'RBAC, enforced',
     (caller) => caller.ask('/app/denied'),
@@ -60,7 +60,7 @@ const POLICIES: readonly RoleEvent[] = [
   ),
 ];
 
-const ROUTING: readonly RoleEvent[] = [
+export const ROUTING: readonly RoleEvent[] = [
   http('no route', (caller) => caller.ask('/nowhere'), ended('unrouted', 404, 'NR', 'route_not_found')),
   http('no such cluster', (caller) => caller.ask('/no-cluster'), ended('failed', 503, 'NC', 'cluster_not_found')),
   http('direct response', (caller) => caller.ask('/direct'), ended('allowed', 200, '-', 'direct_response')),
@@ -72,7 +72,7 @@ const ROUTING: readonly RoleEvent[] = [
   ),
 ];
 
-const RETRIES: readonly RoleEvent[] = [undefined, COUNTED_HOST].flatMap((host) => {
+const TOLD: readonly RoleEvent[] = [undefined, COUNTED_HOST].flatMap((host) => {
   const headers = (id: string) => ({ headers: { ...(host === undefined ? {} : { host }), 'x-request-id': id } });
   const with_ = host === undefined ? '' : ', attempts told to the upstream';
   return [
@@ -103,7 +103,9 @@ const FORGED = http(
   answered(200, { line: { attempts: 2 }, apart: { 'upstream.request_attempt_count': 1 } }),
 );
 
-const FAILURES: readonly RoleEvent[] = [
+export const RETRIES: readonly RoleEvent[] = [...TOLD, FORGED];
+
+export const FAILURES: readonly RoleEvent[] = [
   http('500 from the upstream', (caller) => caller.ask('/app/status'), answered(500)),
   http(
     'upstream refuses the connection',
@@ -135,7 +137,7 @@ const FAILURES: readonly RoleEvent[] = [
   ),
 ];
 
-const GIVEN_UP: readonly RoleEvent[] = [
+export const GIVEN_UP: readonly RoleEvent[] = [
   http(
     'reset by the client before the answer',
     async (caller) => {
@@ -193,5 +195,3 @@ const GIVEN_UP: readonly RoleEvent[] = [
     ended('reset', 200, 'DR', 'http2.remote_reset'),
   ),
 ];
-
-export const OUTCOMES: readonly RoleEvent[] = [...POLICIES, ...ROUTING, ...RETRIES, FORGED, ...FAILURES, ...GIVEN_UP];

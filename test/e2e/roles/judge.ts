@@ -174,3 +174,14 @@ export function assertCounted(
   const counted = run.records.filter(({ cluster, record }) => cluster === recorder.id && record.repeat !== true);
   assert.equal(counted.length, requests + connections - withRequests, 'records that count, and what Envoy counted');
 }
+
+/** Asserts that half of the exchanges have the start that Envoy's log has, to a millisecond; the others came late to the recorder. */
+export function assertStarts({ observed }: Run, recorder: Recorder): void {
+  const distances = observed.flatMap(({ lines, records }) =>
+    (records.get(recorder.id) ?? [])
+      .filter(({ record }) => record.kind === 'http')
+      .map((record) => distanceMs(record, lineOf(record, lines.manager, 'start'))),
+  );
+  const median = distances.toSorted((a, b) => a - b)[distances.length >> 1];
+  assert.ok(median !== undefined && median <= 1, `half of the starts are off by ${median} ms and more`);
+}

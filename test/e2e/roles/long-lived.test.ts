@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FlowRecord } from '../../../collector/src/core/record.ts';
 import { withEnvoy } from '../support.ts';
 import { type Caller, closed, over } from './caller.ts';
-import { assertConnection, assertExchange } from './compare.ts';
+import { assertConnection, assertExchange, msOf } from './compare.ts';
 import { answered, connection, ended, http, type RoleEvent, TCP } from './event.ts';
 import type { Recorder } from './places.ts';
 import { type Observed, runEvents } from './stage.ts';
@@ -67,7 +67,6 @@ const EVENTS: readonly RoleEvent[] = [
   http('a short exchange', (caller) => caller.ask('/app/ok'), answered()),
 ];
 
-const msOf = (time: string): number => Date.parse(`${time.slice(0, 19)}Z`) + Number(time.slice(20, 29)) / 1e6;
 const durationMs = ({ duration }: FlowRecord): number => Number.parseFloat(duration ?? '') * 1000;
 
 /** Asserts open, interval and end records of one life; `grows`: which counters must. */

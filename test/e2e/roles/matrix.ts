@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Sight } from './event.ts';
+import type { Theme } from './events.ts';
 import type { Judged } from './judge.ts';
 import { PLACE_TITLES, PLACES } from './places.ts';
 
@@ -26,17 +27,23 @@ const SENSOR_TITLES: Readonly<Record<string, string>> = {
   connection_logger: PLACE_TITLES.listener_logger,
 };
 
-/** The table, a row for each event. */
-export function matrixOf(judged: readonly Judged[]): string {
+function cellsOf({ alone, counts }: Judged): readonly string[] {
+  return [...PLACES.map((place) => CELLS[alone[place]]), SENSOR_TITLES[counts ?? ''] ?? ''];
+}
+
+/** The table: events of one theme that all places see alike share a row. */
+export function matrixOf(themes: readonly Theme[], judged: readonly Judged[]): string {
   const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-  const head = ['event', ...PLACES.map((place) => PLACE_TITLES[place]), 'counts, all together'];
-  return [
-    row(head),
-    `|${head.map(() => '---').join('|')}|`,
-    ...judged.map(({ event, alone, counts }) =>
-      row([event.name, ...PLACES.map((place) => CELLS[alone[place]]), SENSOR_TITLES[counts ?? ''] ?? '']),
-    ),
-  ].join('\n');
+  const head = ['', 'events', ...PLACES.map((place) => PLACE_TITLES[place]), 'counts, all together'];
+  const rows = themes.flatMap(({ title, events }) => {
+    const own = judged.filter(({ event }) => events.includes(event));
+    const groups = Map.groupBy(own, (one) => row(cellsOf(one)));
+    return [...groups.values()].map((group) => {
+      const names = group.map(({ event }) => event.name).join('; ');
+      return row([title, names, ...cellsOf(group[0] as Judged)]);
+    });
+  });
+  return [row(head), `|${head.map(() => '---').join('|')}|`, ...rows].join('\n');
 }
 
 /** Asserts that the page has this matrix; writes it there instead when the variable says so. */

@@ -11,7 +11,7 @@ import { runEvents } from './stage.ts';
 
 const envoy = withEnvoy();
 const settings = { request_headers: 'x-tenant' };
-const ROUNDS = 25;
+const ROUNDS = 100;
 /** Holds one token for ever: what it does depends on the rounds before. */
 const ONCE_ONLY = 'rate limit';
 
@@ -38,7 +38,7 @@ test('many rounds on two workers add up to what Envoy counted', envoy.options, a
   const rounds = Array.from({ length: ROUNDS }, (_, round) =>
     events.map((event) => ({ ...event, name: `${event.name}, round ${round + 1}` })),
   ).flat();
-  const run = await runEvents(t, envoy, [recorder], rounds, { atOnce: 24, workers: 2 });
+  const run = await runEvents(t, envoy, [recorder], rounds, { atOnce: 48, workers: 2 });
   for (const one of run.observed) {
     assertHappened(one);
     judgeTogether(one, recorder);

@@ -2,8 +2,8 @@
 
 import { test } from 'node:test';
 import { withEnvoy } from '../support.ts';
-import { EVENTS } from './events.ts';
-import { assertCounted, judge } from './judge.ts';
+import { EVENTS, THEMES } from './events.ts';
+import { assertCounted, assertStarts, judge } from './judge.ts';
 import { assertMatrix, matrixOf } from './matrix.ts';
 import { PLACES, type Place, type Recorder } from './places.ts';
 import { HTTP_LISTENERS, LISTENERS } from './proxy.ts';
@@ -27,7 +27,8 @@ test(
     const together: Recorder = { id: 'together', places: PLACES, settings: { ...settings, detail: 'full' } };
     const run = await runEvents(t, envoy, [...Object.values(alone), together], EVENTS);
     const judged = judge(run, alone, together);
+    for (const recorder of [alone.http_filter, alone.manager_logger]) assertStarts(run, recorder);
     assertCounted(run, together, HTTP_LISTENERS, LISTENERS);
-    assertMatrix(matrixOf(judged));
+    assertMatrix(matrixOf(THEMES, judged));
   },
 );

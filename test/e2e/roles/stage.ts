@@ -14,6 +14,7 @@ import { readRecords } from '../../../collector/src/demo/recorded.ts';
 import { type RealEnvoy, scratch, startCollector } from '../support.ts';
 import { type Line, type Log, linesOf } from './access-logs.ts';
 import { addressesOf, Caller, type Stage } from './caller.ts';
+import { lineMs, msOf } from './compare.ts';
 import type { RoleEvent } from './event.ts';
 import { COLLECTOR, FLUSH_MS, type Recorder } from './places.ts';
 import { type Identities, LISTENERS, type ListenerName, proxyBootstrap } from './proxy.ts';
@@ -146,14 +147,19 @@ export async function startProxy(
   };
 }
 
-/** Plays events, `atOnce` at a time. Returns by whom each connection was made. */
-async function play(
-  stage: Stage,
-  events: readonly RoleEvent[],
-  atOnce: number,
-): Promise<ReadonlyMap<string, RoleEvent>> {
+interface Connection {
+  readonly event: RoleEvent;
+  /** Unix ms. */
+  readonly openedMs: number;
+}
+
+/** Connections by their addresses, in the order of their opening. */
+type Connections = ReadonlyMap<string, readonly Connection[]>;
+
+/** Plays events, `atOnce` at a time. Returns what connections were made, and for which event. */
+async function play(stage: Stage, events: readonly RoleEvent[], atOnce: number): Promise<Connections> {
   const left = [...events];
-  const byAddress = new Map<string, RoleEvent>();
+  const made: (Connection & { readonly addresses: string })[] = [];
   const work = async (): Promise<void> => {
     for (let event = left.shift(); event !== undefined; event = left.shift()) {
       const caller = new Caller(stage);
@@ -162,25 +168,27 @@ async function play(
       } catch (error) {
         throw new Error(`${event.name} could not be played`, { cause: error });
       }
-      for (const address of caller.addresses) {
-        assert.ok(!byAddress.has(address), `${address} was used twice`);
-        byAddress.set(address, event);
-      }
+      for (const { addresses, ms } of caller.opened) made.push({ event, addresses, openedMs: ms });
     }
   };
   await Promise.all(Array.from({ length: atOnce }, work));
-  return byAddress;
+  return Map.groupBy(
+    made.toSorted((a, b) => a.openedMs - b.openedMs),
+    ({ addresses }) => addresses,
+  );
 }
 
 /** Sorts lines by the addresses that the client knows, and records by the connection that a line names. */
-function sort(events: readonly RoleEvent[], byAddress: ReadonlyMap<string, RoleEvent>, run: Omit<Run, 'observed'>) {
-  const ofLine = (line: Line): RoleEvent | undefined => byAddress.get(addressesOf(line['direct'], line['local']));
-  const byId = new Map(run.lines.listener.map((line) => [line['connection_id'], ofLine(line)]));
-  const eventOf = ({ connection, source, destination }: FlowRecord): RoleEvent | undefined =>
-    connection.id === undefined
-      ? byAddress.get(addressesOf(source.address, destination.address))
-      : byId.get(connection.id);
-  const records = Map.groupBy(run.records, eventOf);
+function sort(events: readonly RoleEvent[], connections: Connections, run: Omit<Run, 'observed'>): readonly Observed[] {
+  const find = (client: unknown, listener: unknown, startMs: number): RoleEvent | undefined =>
+    connections.get(addressesOf(client, listener))?.findLast(({ openedMs }) => openedMs <= startMs)?.event;
+  const byAddress = (line: Line): RoleEvent | undefined => find(line['direct'], line['local'], lineMs(line));
+  const byId = new Map(run.lines.listener.map((line) => [line['connection_id'], byAddress(line)]));
+  const ofLine = (line: Line): RoleEvent | undefined =>
+    line['connection_id'] === 0 ? byAddress(line) : byId.get(line['connection_id'] ?? null);
+  const ofRecord = ({ connection, source, destination, time }: FlowRecord): RoleEvent | undefined =>
+    connection.id === undefined ? find(source.address, destination.address, msOf(time)) : byId.get(connection.id);
+  const records = Map.groupBy(run.records, ofRecord);
   assert.deepEqual(records.get(undefined) ?? [], [], 'records of nothing that was played');
   const lines = perLog((log) => {
     const groups = Map.groupBy(run.lines[log], ofLine);
@@ -203,7 +211,7 @@ export async function runEvents(
   { atOnce = 6, workers = 1 } = {},
 ): Promise<Run> {
   const proxy = await startProxy(t, envoy, recorders, workers);
-  const byAddress = await play(proxy.stage, events, atOnce);
+  const connections = await play(proxy.stage, events, atOnce);
   const run = await proxy.finish();
-  return { ...run, observed: sort(events, byAddress, run) };
+  return { ...run, observed: sort(events, connections, run) };
 }
