@@ -7,7 +7,15 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { sealBatch } from '../../collector/src/core/codec/encode.ts';
-import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, ROW } from '../../collector/src/core/codec/layout.ts';
+import {
+  BATCH_BYTES_MAX,
+  BIT,
+  HEADER,
+  HEADER_BYTES,
+  HEADER_BYTES_V1,
+  PHASE_SHIFT,
+  ROW,
+} from '../../collector/src/core/codec/layout.ts';
 import type { ErrorCode } from '../../collector/src/core/error.ts';
 import { ingestApp } from '../../collector/src/ingest/app.ts';
 import { trustNetwork } from '../../collector/src/ingest/identity.ts';
@@ -30,6 +38,29 @@ async function memory(): Promise<{ readonly heap: number; readonly rss: number }
   const { heapUsed, external, rss } = process.memoryUsage();
   return { heap: heapUsed + external, rss };
 }
+
+type Change = (view: DataView) => void;
+const setRow = (flags: number, kind?: number) => (view: DataView) => {
+  view.setUint32(HEADER_BYTES + ROW.flags, view.getUint32(HEADER_BYTES + ROW.flags, true) | flags, true);
+  if (kind !== undefined) view.setUint8(HEADER_BYTES + ROW.kind, kind);
+};
+/** Rules of version 2, each broken: in the header, in a row, in what a connection must not have. */
+const BROKEN: readonly Change[] = [
+  (view) => view.setUint16(HEADER.flags, 1 << 15, true),
+  (view) => view.setUint16(HEADER.vmsAlive, 1, true),
+  (view) => view.setBigUint64(HEADER.interim, 1_000_000n, true),
+  (view) => view.setBigUint64(HEADER.droppedNoRandom, 1n, true),
+  (view) => view.setBigUint64(HEADER.unwatched, 1n << 63n, true),
+  (view) => view.setBigUint64(HEADER.proxySinceWallNs, 1n << 63n, true),
+  setRow(3 << PHASE_SHIFT),
+  setRow(1 << PHASE_SHIFT),
+  setRow((1 << PHASE_SHIFT) | BIT.repeat),
+  setRow(BIT.b3 | BIT.b3Short),
+  setRow(BIT.b3Text),
+  setRow(1 << 31),
+  setRow(0, 2),
+  setRow(0, 3),
+];
 
 /** The hostile kinds, each a fresh body for a number. */
 function kinds(stored: Uint8Array, maker: StreamMaker): ((i: number) => Uint8Array)[] {
@@ -56,6 +87,12 @@ function kinds(stored: Uint8Array, maker: StreamMaker): ((i: number) => Uint8Arr
     sealed((view, i) => view.setUint32(HEADER.rowCount, i, true)),
     // A row that refers to entries that are not there.
     sealed((view, i) => view.setUint16(HEADER_BYTES + ROW.connection, 4000 + (i % 95), true)),
+    // A body that says it is of the other version: every length in it is read in another place.
+    sealed((view) => {
+      view.setUint16(HEADER.version, 1, true);
+      view.setUint16(HEADER.headerBytes, HEADER_BYTES_V1, true);
+    }),
+    sealed((view, i) => (BROKEN[i % BROKEN.length] as Change)(view)),
     // A forged batch under a number that is taken.
     (i) => {
       const copy = Uint8Array.from(stored);
@@ -121,7 +158,7 @@ test('memory stays flat under 10,000 hostile batches', async (t) => {
   const after = await memory();
 
   const each = BATCHES / makeBody.length;
-  assert.deepEqual(Object.fromEntries([...answers].sort()), { 400: each * 6, 409: each, 413: each });
+  assert.deepEqual(Object.fromEntries([...answers].sort()), { 400: each * 8, 409: each, 413: each });
   assert.equal(
     [...counts.values()].reduce((sum, n) => sum + n, 0),
     BATCHES,

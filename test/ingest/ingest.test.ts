@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { decodeAck } from '../../collector/src/core/codec/ack.ts';
 import { encodeBatch, sealBatch } from '../../collector/src/core/codec/encode.ts';
 import { parseEntry } from '../../collector/src/core/codec/entry.ts';
-import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES } from '../../collector/src/core/codec/layout.ts';
+import { BATCH_BYTES_MAX, HEADER, HEADER_BYTES, HEADER_BYTES_V1 } from '../../collector/src/core/codec/layout.ts';
 import type { ErrorCode } from '../../collector/src/core/error.ts';
 import { ingestApp } from '../../collector/src/ingest/app.ts';
 import { trustNetwork } from '../../collector/src/ingest/identity.ts';
@@ -141,6 +141,14 @@ test('a batch is acknowledged, and again with the same answer', async (t) => {
   assert.deepEqual(s.refused, []);
 });
 
+/** A batch of version 2 that says it is of version 1. */
+const headOf1 = (wire: Uint8Array): Uint8Array =>
+  bent(wire, (b, v) => {
+    v.setUint16(HEADER.version, 1, true);
+    v.setUint16(HEADER.headerBytes, HEADER_BYTES_V1, true);
+    sealBatch(b);
+  });
+
 test('every kind of bad input has its answer, and none leaves anything behind', async (t) => {
   const s = await setup(t);
   const good = new StreamMaker(2).batch(5);
@@ -169,6 +177,7 @@ test('every kind of bad input has its answer, and none leaves anything behind', 
       400,
       'BATCH_MALFORMED',
     ],
+    ['a header of version 1 in front of version 2', headOf1(good), 400, 'BATCH_MALFORMED'],
     ['zeros', new Uint8Array(1000), 400, 'BATCH_MALFORMED'],
     ['one byte too long', new Uint8Array(BATCH_BYTES_MAX + 1), 413, 'BATCH_TOO_LARGE'],
     ['far too long', new Uint8Array(1_000_000), 413, 'BATCH_TOO_LARGE'],
@@ -187,6 +196,30 @@ test('every kind of bad input has its answer, and none leaves anything behind', 
   );
   assert.equal(s.disk.entries.length, 0);
   assert.equal((await s.post(good)).status, 200, 'and a good one still passes');
+});
+
+test('both versions are taken, in one stream too, and a sign of life without rows', async (t) => {
+  const s = await setup(t);
+  const maker = new StreamMaker(6);
+  const wires = [
+    maker.batch(3, { version: 1 }),
+    maker.batch(2),
+    maker.batch(0, { isAlive: true, life: { vmsKnown: 2, vmsAlive: 1, silentStream: new Uint8Array(16).fill(9) } }),
+    maker.batch(1, { isFin: true }),
+  ];
+  for (const wire of wires) assert.equal((await s.post(wire)).status, 200);
+  assert.equal((await s.post(wires[2] as Uint8Array)).status, 200, 'sent again');
+  assert.equal(s.disk.entries.length, 4);
+  const heads = s.disk.entries.map(({ entry }) => Buffer.from(entry).toString().split('\n'));
+  assert.deepEqual(
+    heads.map(([first]) => first),
+    [1, 2, 2, 2].map((version) => `meshtrail/batch/v${version}`),
+  );
+  assert.deepEqual(
+    heads.map((lines) => lines.find((line) => line.startsWith('state '))),
+    ['state open', 'state open', 'state open alive', 'state fin'],
+  );
+  assert.ok(heads[2]?.includes(`proxy - 60000 2 1 ${'09'.repeat(16)}`));
 });
 
 test('the longest batch is taken, one byte more is not', async (t) => {
