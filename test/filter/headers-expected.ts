@@ -32,7 +32,7 @@ function traceParentOf(pairs: Pairs | undefined, cut: Cut): Flat {
   return { trace_text: cut(Buffer.from(given.join(', '), 'latin1')) };
 }
 
-const B3_NAMES = ['b3', 'x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid', 'x-b3-sampled', 'x-b3-flags'] as const;
+const B3_NAMES = ['b3', 'x-b3-traceid', 'x-b3-spanid', 'x-b3-sampled', 'x-b3-parentspanid', 'x-b3-flags'] as const;
 const SINGLE = /^([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-([0-9a-f]{16}))?$/;
 const STATES: Readonly<Record<string, number>> = { 0: 0, 1: 1, d: 3 };
 const UNDECIDED = 4;

@@ -8,7 +8,7 @@ import { run } from './programs.js';
 import { digestOf } from './stamps.js';
 
 const TARGETS = ['release', 'debug'];
-const TRANSFORM = 'tools/static-texts.js';
+const TRANSFORM = 'tools/static-data.js';
 
 /**
  * What Node is to run for one target of asconfig.json.

@@ -1,36 +1,37 @@
 // B3 trace context (openzipkin/b3-propagation): the `b3` header, or the `x-b3-` headers. Parsed or refused, never repaired.
 
-import { isText, isZero, readHex } from './bytes';
+import { isZero, readHex } from './bytes';
 import { markCut, rowBits, setBits, setCutText, TRACE, TRACE_TEXT, textBytes } from './facts';
 import { SPAN_ID_AT, TRACE_FLAGS_AT } from './identifiers';
 import { BIT_TRACE, BIT_TRACE_B3, BIT_TRACE_B3_SHORT, BIT_TRACE_TEXT_B3 } from './layout';
 import { text } from './text';
 
-const SINGLE: usize = 0;
-const TRACE_ID: usize = 1;
-const SPAN_ID: usize = 2;
-const PARENT_ID: usize = 3;
-const SAMPLED: usize = 4;
-const DEBUG: usize = 5;
-const FIELDS: usize = 6;
+// Headers, and parts of a context, in the order of the parts in the one header.
+const SINGLE: u32 = 0;
+const TRACE_ID: u32 = 1;
+const SPAN_ID: u32 = 2;
+const SAMPLED: u32 = 3;
+const PARENT_ID: u32 = 4;
+const DEBUG: u32 = 5;
+const FIELDS: u32 = 6;
 const NAMES: usize = memory.data<u32>([
   <u32>text('b3'),
   <u32>text('x-b3-traceid'),
   <u32>text('x-b3-spanid'),
-  <u32>text('x-b3-parentspanid'),
   <u32>text('x-b3-sampled'),
+  <u32>text('x-b3-parentspanid'),
   <u32>text('x-b3-flags'),
 ]);
-const VALUES: usize = memory.data(48, 8); // FIELDS x (u32 pointer, u32 length)
+// FIELDS x (u32 pointer, u32 length) each: as the headers came, and as they are understood.
+const HEADERS: usize = memory.data(48, 8);
+const PARTS: usize = memory.data(48, 8);
 
 const ID_BYTES: usize = 16;
-const DASH: u32 = 45;
+const DASH: u8 = 45;
 // Sampling states as bits of the row's trace flags.
-const DENIED: u8 = 0;
-const SAMPLED_BIT: u8 = 1;
-const DEBUG_BITS: u8 = 3;
-const UNDECIDED_BIT: u8 = 4;
-const NO_STATE: u8 = 255;
+const DEBUG_BITS: u32 = 3;
+const UNDECIDED_BIT: u32 = 4;
+const NO_STATE: u32 = 255;
 
 const TEXT_BYTES_MAX: usize = 256;
 const TEXT: usize = memory.data(256, 8);
@@ -39,116 +40,101 @@ let isPresent: bool = false;
 
 export function beginB3(): void {
   isPresent = false;
-  memory.fill(VALUES, 0, 8 * FIELDS);
+  memory.fill(HEADERS, 0, 48);
 }
 
-/** Takes a header whose name may be one of B3's. Of a repeated one the first value counts. */
-export function takeB3(name: usize, nameBytes: usize, at: usize, bytes: usize): void {
-  for (let field: usize = 0; field < FIELDS; field++) {
-    if (!isText(name, nameBytes, <usize>load<u32>(NAMES + 4 * field))) continue;
-    if (bytesOf(field) > 0) return;
-    store<u32>(VALUES + 8 * field, <u32>at);
-    store<u32>(VALUES + 8 * field, <u32>bytes, 4);
-    isPresent = true;
-  }
+/** Takes the value of one of B3's headers, by its place among them. Of a repeated one the first value counts. */
+export function takeB3(header: u32, at: usize, bytes: usize): void {
+  if (bytesOf(HEADERS, header) > 0) return;
+  setPart(HEADERS, header, at, bytes);
+  isPresent = true;
 }
 
-function placeOf(field: usize): usize {
-  return <usize>load<u32>(VALUES + 8 * field);
+function setPart(parts: usize, field: u32, at: usize, bytes: usize): void {
+  store<u32>(parts + 8 * <usize>field, <u32>at);
+  store<u32>(parts + 8 * <usize>field, <u32>bytes, 4);
 }
 
-function bytesOf(field: usize): usize {
-  return <usize>load<u32>(VALUES + 8 * field, 4);
+function placeOf(parts: usize, field: u32): usize {
+  return <usize>load<u32>(parts + 8 * <usize>field);
 }
 
-/** Reads an id of 8 bytes, not zero; `out` is undefined when it is none. */
-function readId(at: usize, bytes: usize, out: usize): bool {
-  return bytes == ID_BYTES && readHex(at, 8, out) && !isZero(out, 8);
+function bytesOf(parts: usize, field: u32): usize {
+  return <usize>load<u32>(parts + 8 * <usize>field, 4);
 }
-
-/** Reads a trace id of 16 bytes or of 8, with zeros in front. */
-function readTraceId(at: usize, bytes: usize): bool {
-  if (bytes == 2 * ID_BYTES) return readHex(at, 16, TRACE) && !isZero(TRACE, 16);
-  store<u64>(TRACE, 0);
-  return readId(at, bytes, TRACE + 8);
-}
-
-/** The state that one character says; `debug` is the character for it. */
-function stateOf(at: usize, bytes: usize, debug: u8): u8 {
-  if (bytes != 1) return NO_STATE;
-  const byte = load<u8>(at);
-  if (byte == 48) return DENIED;
-  if (byte == 49) return SAMPLED_BIT;
-  return byte == debug ? DEBUG_BITS : NO_STATE;
-}
-
-// What a parse can find.
-const MALFORMED: u32 = 0;
-const NO_IDS: u32 = 1; // a sampling decision alone: valid, and nothing to record
-const LINK: u32 = 2;
 
 /** `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, the last two optional, or a sampling state alone. */
-function parseSingle(): u32 {
-  const at = placeOf(SINGLE);
-  const bytes = bytesOf(SINGLE);
-  if (bytes == 1) return stateOf(at, 1, 100) == NO_STATE ? MALFORMED : NO_IDS;
-  const traceBytes: usize = bytes > 32 && load<u8>(at, 32) == DASH ? 32 : ID_BYTES;
-  const spanAt = traceBytes + 1;
-  const spanEnd = spanAt + ID_BYTES;
-  if (bytes < spanEnd || load<u8>(at + traceBytes) != DASH) return MALFORMED;
-  if (!readTraceId(at, traceBytes) || !readId(at + spanAt, ID_BYTES, TRACE + SPAN_ID_AT)) return MALFORMED;
-  store<u8>(TRACE, UNDECIDED_BIT, TRACE_FLAGS_AT);
-  let next = spanEnd;
-  if (bytes == next + 2 || (bytes > next + 2 && load<u8>(at + next + 2) == DASH)) {
-    const state = stateOf(at + next + 1, 1, 100);
-    if (load<u8>(at + next) != DASH || state == NO_STATE) return MALFORMED;
-    store<u8>(TRACE, state, TRACE_FLAGS_AT);
-    next += 2;
+function takeApart(): bool {
+  memory.fill(PARTS, 0, 48);
+  let from = placeOf(HEADERS, SINGLE);
+  const end = from + bytesOf(HEADERS, SINGLE);
+  let field = end - from == 1 ? SAMPLED : TRACE_ID;
+  for (let i = from; i <= end; i++) {
+    if (i < end && load<u8>(i) != DASH) continue;
+    const bytes = i - from;
+    if (field == SAMPLED && bytes != 1) field = PARENT_ID;
+    if (field > PARENT_ID || bytes == 0) return false;
+    setPart(PARTS, field, from, bytes);
+    from = i + 1;
+    field++;
   }
-  if (bytes == next) return LINK;
-  // Where the parent's id is read to, nothing is kept.
-  if (load<u8>(at + next) != DASH || !readId(at + next + 1, bytes - next - 1, TEXT)) return MALFORMED;
-  return LINK;
+  return true;
 }
 
-function parseMulti(): u32 {
-  let state = UNDECIDED_BIT;
-  if (bytesOf(SAMPLED) > 0) {
-    state = stateOf(placeOf(SAMPLED), bytesOf(SAMPLED), 48);
-    if (state == NO_STATE) return MALFORMED;
-  }
+/** Reads an id of so many bytes, not zero; `out` is undefined when it is none. */
+function readId(field: u32, bytes: usize, out: usize): bool {
+  return bytesOf(PARTS, field) == 2 * bytes && readHex(placeOf(PARTS, field), bytes, out) && !isZero(out, bytes);
+}
+
+/** The sampling state; only the one header spells debug with a letter. */
+function readState(isSingle: bool): u32 {
   // Debug is a 1 there; what else stands there says nothing.
-  if (stateOf(placeOf(DEBUG), bytesOf(DEBUG), 48) == SAMPLED_BIT) state = DEBUG_BITS;
-  if (bytesOf(TRACE_ID) + bytesOf(SPAN_ID) + bytesOf(PARENT_ID) == 0) return NO_IDS;
-  if (bytesOf(PARENT_ID) > 0 && !readId(placeOf(PARENT_ID), bytesOf(PARENT_ID), TEXT)) return MALFORMED;
-  if (!readTraceId(placeOf(TRACE_ID), bytesOf(TRACE_ID))) return MALFORMED;
-  if (!readId(placeOf(SPAN_ID), bytesOf(SPAN_ID), TRACE + SPAN_ID_AT)) return MALFORMED;
-  store<u8>(TRACE, state, TRACE_FLAGS_AT);
-  return LINK;
+  if (bytesOf(PARTS, DEBUG) == 1 && load<u8>(placeOf(PARTS, DEBUG)) == 49) return DEBUG_BITS;
+  const bytes = bytesOf(PARTS, SAMPLED);
+  if (bytes == 0) return UNDECIDED_BIT;
+  const state = <u32>load<u8>(placeOf(PARTS, SAMPLED)) - 48;
+  if (bytes == 1 && state < 2) return state;
+  return bytes == 1 && isSingle && state == 100 - 48 ? DEBUG_BITS : NO_STATE;
+}
+
+/** Reads the parts; false when they are malformed. A sampling state alone is valid, and there is nothing to record. */
+function readParts(isSingle: bool): bool {
+  const state = readState(isSingle);
+  if (state == NO_STATE) return false;
+  if (bytesOf(PARTS, TRACE_ID) + bytesOf(PARTS, SPAN_ID) + bytesOf(PARTS, PARENT_ID) == 0) return true;
+  // Where the parent's id is read to, nothing is kept.
+  if (bytesOf(PARTS, PARENT_ID) > 0 && !readId(PARENT_ID, 8, TEXT)) return false;
+  store<u64>(TRACE, 0);
+  const isShort = bytesOf(PARTS, TRACE_ID) == ID_BYTES;
+  if (isShort ? !readId(TRACE_ID, 8, TRACE + 8) : !readId(TRACE_ID, 16, TRACE)) return false;
+  if (!readId(SPAN_ID, 8, TRACE + SPAN_ID_AT)) return false;
+  store<u8>(TRACE, <u8>state, TRACE_FLAGS_AT);
+  setBits(BIT_TRACE | BIT_TRACE_B3 | (isShort ? BIT_TRACE_B3_SHORT : 0));
+  return true;
 }
 
 let textUsed: usize = 0;
-let isCut: bool = false;
 
-function append(at: usize, bytes: usize): void {
+function append(at: usize, bytes: usize): bool {
   const room = TEXT_BYTES_MAX - textUsed;
-  isCut = isCut || bytes > room;
   const kept = bytes > room ? room : bytes;
   memory.copy(TEXT + textUsed, at, kept);
   textUsed += kept;
+  return kept < bytes;
 }
 
 /** Keeps every B3 header there is, as a line each. */
 function keepText(): void {
   textUsed = 0;
-  isCut = false;
-  for (let field: usize = 0; field < FIELDS; field++) {
-    if (bytesOf(field) == 0) continue;
-    const name = <usize>load<u32>(NAMES + 4 * field);
+  let isCut = false;
+  for (let header: u32 = 0; header < FIELDS; header++) {
+    const bytes = bytesOf(HEADERS, header);
+    if (bytes == 0) continue;
+    const name = <usize>load<u32>(NAMES + 4 * <usize>header);
     append(name + 1, <usize>load<u8>(name));
     append(text(': ') + 1, 2);
-    append(placeOf(field), bytesOf(field));
-    append(text('\n') + 1, 1);
+    append(placeOf(HEADERS, header), bytes);
+    isCut = append(text('\n') + 1, 1);
   }
   setCutText(TRACE_TEXT, TEXT, textUsed);
   if (isCut) markCut(TRACE_TEXT);
@@ -158,14 +144,8 @@ function keepText(): void {
 /** Settles the B3 context, once it is known what `traceparent` said: a valid one wins, and a malformed one stays as text. */
 export function endB3(): void {
   if (!isPresent || (rowBits() & BIT_TRACE) != 0) return;
-  const isSingle = bytesOf(SINGLE) > 0;
-  const found = isSingle ? parseSingle() : parseMulti();
-  if (found == LINK) {
-    const idBytes = isSingle
-      ? load<u8>(placeOf(SINGLE), ID_BYTES) == DASH
-        ? ID_BYTES
-        : 2 * ID_BYTES
-      : bytesOf(TRACE_ID);
-    setBits(BIT_TRACE | BIT_TRACE_B3 | (idBytes == ID_BYTES ? BIT_TRACE_B3_SHORT : 0));
-  } else if (found == MALFORMED && textBytes(TRACE_TEXT) == 0) keepText();
+  const isSingle = bytesOf(HEADERS, SINGLE) > 0;
+  if (!isSingle) memory.copy(PARTS, HEADERS, 48);
+  if ((!isSingle || takeApart()) && readParts(isSingle)) return;
+  if (textBytes(TRACE_TEXT) == 0) keepText();
 }

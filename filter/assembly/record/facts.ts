@@ -70,7 +70,8 @@ const TEXTS: usize = memory.data(304, 16); // 38 x (u32 pointer, u32 length)
 const NUMBERS: usize = memory.data(128, 16); // 16 x u64
 export const CERTIFICATE_SHA256: usize = memory.data(32, 8);
 export const REQUEST_UUID: usize = memory.data(16, 8);
-export const TRACE: usize = memory.data(32, 8);
+/** The parsed trace (identifiers.ts), with room for a version in front. */
+export const TRACE: usize = memory.data(32, 8) + 1;
 
 /** Presence and quality bits of the row. */
 let bits: u32 = 0;

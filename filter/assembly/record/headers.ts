@@ -1,7 +1,7 @@
 // From the request's header map to facts: what is always recorded, and what the configuration allows.
 
 import { beginB3, endB3, takeB3 } from './b3';
-import { isText } from './bytes';
+import { isEqual, isText } from './bytes';
 import { takeForwardedCertificate } from './claims';
 import {
   AUTHORITY,
@@ -28,47 +28,64 @@ import { BIT_REQUEST_ID, BIT_REQUEST_ID_TEXT, BIT_TRACE } from './layout';
 import { isBroken, keyAt, keyBytes, nextPair, openPairs, pairValueAt, pairValueBytes } from './pairs';
 import { text } from './text';
 
-const NAME_METHOD = text(':method');
-const NAME_PATH = text(':path');
-const NAME_AUTHORITY = text(':authority');
-const NAME_USER_AGENT = text('user-agent');
-const NAME_REQUEST_ID = text('x-request-id');
-const NAME_TRACEPARENT = text('traceparent');
-const NAME_CONTENT_TYPE = text('content-type');
-const NAME_FORWARDED_FOR = text('x-forwarded-for');
-const NAME_CONTENT_ENCODING = text('content-encoding');
-const NAME_ATTEMPT_COUNT = text('x-envoy-attempt-count');
-const NAME_CLIENT_CERT = text('x-forwarded-client-cert');
-
-/** Names to ask for one by one where the map as a whole cannot be had. */
+/** Names of headers that are always recorded, in the order of their lengths. */
 const NAMES: usize = memory.data<u32>([
-  <u32>NAME_METHOD,
-  <u32>NAME_AUTHORITY,
-  <u32>NAME_PATH,
-  <u32>NAME_USER_AGENT,
-  <u32>NAME_REQUEST_ID,
-  <u32>NAME_TRACEPARENT,
-  <u32>NAME_CONTENT_TYPE,
-  <u32>NAME_CONTENT_ENCODING,
-  <u32>NAME_FORWARDED_FOR,
-  <u32>NAME_ATTEMPT_COUNT,
-  <u32>NAME_CLIENT_CERT,
   <u32>text('b3'),
-  <u32>text('x-b3-traceid'),
-  <u32>text('x-b3-spanid'),
-  <u32>text('x-b3-parentspanid'),
-  <u32>text('x-b3-sampled'),
+  <u32>text(':path'),
+  <u32>text(':method'),
+  <u32>text(':authority'),
+  <u32>text('user-agent'),
   <u32>text('x-b3-flags'),
+  <u32>text('traceparent'),
+  <u32>text('x-b3-spanid'),
+  <u32>text('content-type'),
+  <u32>text('x-b3-sampled'),
+  <u32>text('x-b3-traceid'),
+  <u32>text('x-request-id'),
+  <u32>text('x-forwarded-for'),
+  <u32>text('content-encoding'),
+  <u32>text('x-b3-parentspanid'),
+  <u32>text('x-envoy-attempt-count'),
+  <u32>text('x-forwarded-client-cert'),
 ]);
 export const HEADER_NAMES: u32 = 17;
+const NAME_BYTES_MAX: usize = 23;
+/** For each length the first of NAMES that has it, or HEADER_NAMES. */
+const FIRST: usize = memory.data<u8>([
+  17, 17, 0, 17, 17, 1, 17, 2, 17, 17, 3, 6, 8, 17, 17, 12, 13, 14, 17, 17, 17, 15, 17, 16,
+]);
+// What is done with each of NAMES: the number of a fact takes the first value as it is.
+const B3_FIELD: u32 = 64; // and the field's number
+const TAKE_TRACE: u32 = 80;
+const TAKE_REQUEST_ID: u32 = 81;
+const TAKE_FORWARDED_FOR: u32 = 82;
+const TAKE_ATTEMPT: u32 = 83;
+const TAKE_CERTIFICATE: u32 = 84;
+const ACTIONS: usize = memory.data<u8>([
+  <u8>B3_FIELD,
+  <u8>PATH,
+  <u8>METHOD,
+  <u8>AUTHORITY,
+  <u8>USER_AGENT,
+  <u8>(B3_FIELD + 5),
+  <u8>TAKE_TRACE,
+  <u8>(B3_FIELD + 2),
+  <u8>REQUEST_CONTENT_TYPE,
+  <u8>(B3_FIELD + 3),
+  <u8>(B3_FIELD + 1),
+  <u8>TAKE_REQUEST_ID,
+  <u8>TAKE_FORWARDED_FOR,
+  <u8>REQUEST_ENCODING,
+  <u8>(B3_FIELD + 4),
+  <u8>TAKE_ATTEMPT,
+  <u8>TAKE_CERTIFICATE,
+]);
 
 /** The name of a header that is always recorded, a text constant; `which` is below HEADER_NAMES. */
 export function headerName(which: u32): usize {
   return <usize>load<u32>(NAMES + 4 * <usize>which);
 }
 
-/** `x-b3`, as the four bytes are read. */
-const X_B3: u32 = 0x3362_2d78;
 const BLOCK_BYTES_MAX: usize = 1024;
 const BLOCK: usize = memory.data(1024, 8);
 const TRACE_JOINED_BYTES_MAX: usize = 256;
@@ -115,30 +132,25 @@ export function takeHeader(name: usize, nameBytes: usize, at: usize, bytes: usiz
   for (let i: u32 = 0; i < allowedCount; i++) {
     if (isText(name, nameBytes, allowed + ALLOWED_NAME_SLOT * <usize>i)) appendLine(name, nameBytes, at, bytes);
   }
-  if (bytes == 0) return;
-  if (nameBytes == 2 || (nameBytes > 9 && nameBytes < 18 && load<u32>(name) == X_B3)) {
-    takeB3(name, nameBytes, at, bytes);
-  } else if (nameBytes == 5) {
-    if (isText(name, nameBytes, NAME_PATH)) takeFirst(PATH, at, bytes);
-  } else if (nameBytes == 7) {
-    if (isText(name, nameBytes, NAME_METHOD)) takeFirst(METHOD, at, bytes);
-  } else if (nameBytes == 10) {
-    if (isText(name, nameBytes, NAME_AUTHORITY)) takeFirst(AUTHORITY, at, bytes);
-    else if (isText(name, nameBytes, NAME_USER_AGENT)) takeFirst(USER_AGENT, at, bytes);
-  } else if (nameBytes == 11) {
-    if (isText(name, nameBytes, NAME_TRACEPARENT)) takeTrace(at, bytes);
-  } else if (nameBytes == 12) {
-    if (isText(name, nameBytes, NAME_REQUEST_ID)) takeRequestId(at, bytes);
-    else if (isText(name, nameBytes, NAME_CONTENT_TYPE)) takeFirst(REQUEST_CONTENT_TYPE, at, bytes);
-  } else if (nameBytes == 15) {
-    if (isText(name, nameBytes, NAME_FORWARDED_FOR)) setCutText(FORWARDED_FOR, at, bytes);
-  } else if (nameBytes == 16) {
-    if (isText(name, nameBytes, NAME_CONTENT_ENCODING)) takeFirst(REQUEST_ENCODING, at, bytes);
-  } else if (nameBytes == 21) {
-    if (isText(name, nameBytes, NAME_ATTEMPT_COUNT)) isSaidOnce = bytes == 1 && load<u8>(at) == 49;
-  } else if (nameBytes == 23) {
-    if (isText(name, nameBytes, NAME_CLIENT_CERT)) takeForwardedCertificate(at, bytes);
+  if (bytes == 0 || nameBytes > NAME_BYTES_MAX) return;
+  for (let i = <u32>load<u8>(FIRST + nameBytes); i < HEADER_NAMES; i++) {
+    const known = headerName(i);
+    if (<usize>load<u8>(known) != nameBytes) return;
+    if (isEqual(name, known + 1, nameBytes)) {
+      takeKnown(<u32>load<u8>(ACTIONS + i), at, bytes);
+      return;
+    }
   }
+}
+
+function takeKnown(action: u32, at: usize, bytes: usize): void {
+  if (action < B3_FIELD) takeFirst(action, at, bytes);
+  else if (action < TAKE_TRACE) takeB3(action - B3_FIELD, at, bytes);
+  else if (action == TAKE_TRACE) takeTrace(at, bytes);
+  else if (action == TAKE_REQUEST_ID) takeRequestId(at, bytes);
+  else if (action == TAKE_FORWARDED_FOR) setCutText(FORWARDED_FOR, at, bytes);
+  else if (action == TAKE_ATTEMPT) isSaidOnce = bytes == 1 && load<u8>(at) == 49;
+  else takeForwardedCertificate(at, bytes);
 }
 
 /** Of a repeated header the first value counts, as for Envoy and its single reads. */

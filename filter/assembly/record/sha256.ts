@@ -12,6 +12,9 @@ const K: usize = memory.data<u32>([
   0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
   0xc67178f2,
 ]);
+const START: usize = memory.data<u32>([
+  0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+]);
 const SCHEDULE: usize = memory.data(256, 16);
 const TAIL: usize = memory.data(128, 16);
 const STATE: usize = memory.data(32, 16);
@@ -57,20 +60,9 @@ function compress(block: usize): void {
   store<u32>(STATE, load<u32>(STATE, 28) + h, 28);
 }
 
-function start(): void {
-  store<u32>(STATE, 0x6a09e667);
-  store<u32>(STATE, 0xbb67ae85, 4);
-  store<u32>(STATE, 0x3c6ef372, 8);
-  store<u32>(STATE, 0xa54ff53a, 12);
-  store<u32>(STATE, 0x510e527f, 16);
-  store<u32>(STATE, 0x9b05688c, 20);
-  store<u32>(STATE, 0x1f83d9ab, 24);
-  store<u32>(STATE, 0x5be0cd19, 28);
-}
-
 /** Hashes `bytes` bytes at `at` into the 32 bytes at `out`, which may lie inside them. */
 export function sha256(at: usize, bytes: usize, out: usize): void {
-  start();
+  memory.copy(STATE, START, 32);
   const whole = bytes & ~(BLOCK_BYTES - 1);
   for (let i: usize = 0; i < whole; i += BLOCK_BYTES) compress(at + i);
   const rest = bytes - whole;
