@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { apiApp } from './api/app.ts';
 import { addressOf, type Config, OPTIONS } from './config.ts';
+import { useRootsKernel } from './core/codec/roots.ts';
 import { MeshtrailError } from './core/error.ts';
 import {
   ed25519Signer,
@@ -23,6 +24,7 @@ import type { FlowIndex, ZoneStore } from './index/flow-index.ts';
 import { openZoneIndex } from './index/zone-index.ts';
 import { ingestApp } from './ingest/app.ts';
 import { trustNetwork } from './ingest/identity.ts';
+import { loadRootsKernel } from './kernel.ts';
 import type { EvidenceLog, LogClock } from './log/evidence-log.ts';
 import { type FsckInput, type FsckReport, fsck } from './log/fsck.ts';
 import { openLog } from './log/open-log.ts';
@@ -281,6 +283,7 @@ export async function startCollector(input: CollectorInput): Promise<Collector> 
   const { config, logger, version, serveMetrics } = input;
   const origin = originOf(config);
   prepareDirectory(config.values.dir, origin);
+  useRootsKernel(loadRootsKernel());
   // Closed in the opposite order: first nothing comes in any more, then the log writes and publishes what is waiting.
   const open: Closable[] = [];
   try {

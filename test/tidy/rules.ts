@@ -137,7 +137,7 @@ export function importDirection({ path, text }: SourceFile): string[] {
 
 /** Relative imports name the file as it is, so that Node needs no resolver. */
 export function importExtension({ path, text }: SourceFile): string[] {
-  if (!PROGRAM.test(path) || path.startsWith('filter/')) return [];
+  if (!PROGRAM.test(path) || path.startsWith('filter/') || path.startsWith('collector/assembly/')) return [];
   return importsOf(text)
     .filter(({ specifier }) => specifier.startsWith('.') && !/\.(?:[jt]s|json)$/.test(specifier))
     .map(({ specifier, line }) => `${path}:${line}: ${specifier} lacks its extension`);
