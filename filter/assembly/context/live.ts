@@ -123,7 +123,7 @@ function reach(id: u32): void {
     // No host gives out ids like this; what lies between was never there.
     memory.fill(ENDED, 0, RING_BYTES);
     memory.fill(NETWORK, 0, RING_BYTES);
-    looked = id - RING;
+    looked = id - 1;
     return;
   }
   for (let left = ahead - RING; left > 0; left--) pass();
