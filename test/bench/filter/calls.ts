@@ -2,6 +2,7 @@
 
 import { type Exchange, factsOf, ordinary, withHeaders } from '../../filter/exchange.ts';
 import { acknowledge } from '../../filter/recorder.ts';
+import type { Facts } from '../../host/contexts.ts';
 import { Envoy, type Use } from '../../host/envoy.ts';
 import { Listener } from '../../host/listener.ts';
 import type { Place, Variant } from './variants.ts';
@@ -18,14 +19,17 @@ export interface Calls {
 }
 
 /** As the load generator sends it and the proxy of the benchmark has it at the end. */
-function request(tls: 'none' | 'mtls', connectionId: bigint): Exchange {
-  const exchange = withHeaders(ordinary({ connectionId }), {
+function request(tls: 'none' | 'mtls'): Facts {
+  const exchange = withHeaders(ordinary({ connectionId: 1n }), {
     accept: 'application/json',
     'accept-encoding': 'gzip, br',
     'x-envoy-attempt-count': '1',
   });
   const secured = tls === 'mtls' ? exchange : { ...exchange, ...PLAINTEXT };
-  return { ...secured, responseHeaders: [...(exchange.responseHeaders ?? []), ['content-length', '538']] };
+  const responseHeaders = [...(exchange.responseHeaders ?? []), ['content-length', '538'] as const];
+  const facts = factsOf({ ...secured, responseHeaders });
+  // Envoy hands over the metadata of no filter too: a map without entries.
+  return { ...facts, properties: { ...facts.properties, metadata: { filter_metadata: new Map() } } };
 }
 
 const PLAINTEXT: Exchange = {
@@ -58,8 +62,8 @@ export function callsOf(variant: Variant, tls: 'none' | 'mtls', code: Uint8Array
   };
   const [use] = Object.values(chain).flat();
   if (use === undefined) return undefined;
-  const connection = new Listener(envoy, chain).connect(factsOf(request(tls, 1n)));
-  const exchange = (): void => connection.request().end(factsOf(request(tls, 1n)));
+  const connection = new Listener(envoy, chain).connect(request(tls));
+  const exchange = (): void => connection.request().end(request(tls));
   const machine = envoy.machine(use);
   const count = (): number => [...machine.hostCalls.values()].reduce((sum, calls) => sum + calls, 0);
   exchange();
