@@ -3,7 +3,7 @@
 
 import { proxy_set_shared_data } from '../abi/env';
 import { arenaMark, releaseTo } from '../abi/memory';
-import { readSharedData, sharedDataCas, valueAt, valueBytes } from '../abi/read';
+import { readSharedData, sharedDataCas, valueAt, valueBytes, wallClock } from '../abi/read';
 import { CAS_MISMATCH, NOT_FOUND, OK } from '../abi/status';
 import { batchesSealed, SEEN, setLife, streamIdentity, total } from '../record/batch';
 import { isEqual } from '../record/bytes';
@@ -67,6 +67,8 @@ function fetch(nowNs: u64, wallNs: u64): bool {
   if (status != OK && status != NOT_FOUND) return false;
   if (status == OK && valueBytes == VALUE_BYTES && load<u32>(valueAt) == MAGIC) {
     memory.copy(VALUE, valueAt, VALUE_BYTES);
+    // Whoever shares our vm_id can write here; no batch may say what no reader accepts.
+    if (load<u64>(VALUE, SINCE) > wallNs) store<u64>(VALUE, wallNs, SINCE);
     return true;
   }
   memory.fill(VALUE, 0, VALUE_BYTES);
@@ -132,7 +134,7 @@ function isDueAlone(nowNs: u64, isNew: bool): bool {
   known = 0;
   alive = 0;
   tell();
-  if (isNew) sealedNs = nowNs;
+  if (isNew || sealedNs == 0) sealedNs = nowNs;
   if (total(SEEN) == 0 || nowNs < sealedNs + <u64>aliveIntervalMs * NS_PER_MS) return false;
   sealedNs = nowNs;
   return true;
@@ -167,8 +169,9 @@ export function signOfLife(nowNs: u64, wallNs: u64): bool {
   return false;
 }
 
-/** A batch was sealed with what was known: a silent VM is named once. */
-export function noteSealed(): void {
+/** A batch was sealed with what was known: a silent VM is named once. A sign of life moved the next one already. */
+export function noteSealed(isAlive: bool): void {
+  if (isAlive) sealedBefore = batchesSealed();
   if (!isSilentKnown) return;
   isSilentKnown = false;
   tell();
@@ -184,7 +187,7 @@ export function leaveProxy(): void {
   if (!isRegistered) return;
   isRegistered = false;
   for (let tries: u32 = 0; tries < TRIES; tries++) {
-    if (!fetch(0, 0) || sharedDataCas() == 0) return;
+    if (!fetch(0, wallClock()) || sharedDataCas() == 0) return;
     const own = ownPlace();
     if (own == VMS_MAX || !isEqual(vmAt(own), streamIdentity(), STREAM_BYTES)) return;
     memory.fill(vmAt(own), 0, VM_BYTES);

@@ -64,7 +64,7 @@ function open(): bool {
 function sealInto(buffer: u32, flags: u16): void {
   if (isNaming()) flags |= FLAG_ALIVE;
   markSealed(buffer, sealBatch(bufferAt(buffer), flags, wallClock(), monotonicClock()));
-  noteSealed();
+  noteSealed((flags & FLAG_ALIVE) != 0);
 }
 
 function seal(flags: u16): void {
