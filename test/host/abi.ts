@@ -121,6 +121,8 @@ export function encodeValue(value: Value): Uint8Array | undefined {
   }
   if (value instanceof Protobuf) return value.bytes;
   if (value instanceof Map) {
+    // Unlike a header map without headers, a property without entries has its count.
+    if (value.size === 0) return new Uint8Array(4);
     const pairs: [string, Uint8Array][] = [];
     for (const [key, member] of value) {
       const bytes = encodeValue(member);

@@ -2,7 +2,7 @@
 
 import { BUFFER, bytesOf, lookUp, MAP, type Message, type Pairs, type Value } from './abi.ts';
 import type { Answer, OutgoingCall } from './upstreams.ts';
-import { headerProperty, isVisible, type Role, type TlsState } from './views.ts';
+import { headerProperty, isHeaderMap, isVisible, type Role, type TlsState } from './views.ts';
 
 /** What Envoy knows of one exchange or connection at its end. */
 export interface Facts {
@@ -33,6 +33,7 @@ export interface Plugin {
 }
 
 const NO_FACTS: Facts = {};
+const NO_HEADERS: ReadonlyMap<string, Value> = new Map();
 
 export class Context {
   readonly id: number;
@@ -71,6 +72,8 @@ export class Context {
   property(path: readonly string[], process: Message): Value | undefined {
     const own = isVisible(this.role, this.isLogging, path) ? this.#ownProperty(path) : undefined;
     if (own !== undefined) return own;
+    // The map is there for every stream, with headers or without.
+    if ((this.isLogging || this.role !== 'root') && isHeaderMap(path)) return NO_HEADERS;
     for (const tree of [this.root?.properties, process]) {
       const value = tree === undefined ? undefined : lookUp(tree, path);
       if (value !== undefined) return value;

@@ -132,7 +132,21 @@ test('headers as a property come in the order of a hash, each name once', async 
   assert.deepEqual(pairs.toSorted(), names);
   assert.notDeepEqual(pairs, names);
   const first = ['request.headers.x-a 0 3 312c32', 'request.headers.x-z 1'];
-  assert.deepEqual(said.slice(1), [...first, 'response.headers 1', '0 9']);
+  assert.deepEqual(said.slice(1), [...first, 'response.headers 0 4 00000000', '0 9']);
+});
+
+// README.md, fact 8.
+test('a property that is a map without entries has 4 bytes, for which the guest is entered again', async () => {
+  const envoy = new Envoy();
+  const paths = ['metadata.filter_metadata', 'request.headers', 'response.trailers', 'request.headers.x-a'];
+  const use = envoy.load({ code: await compileGuest(log(paths.map((path) => `readProperty('${path}');`).join(''))) });
+  envoy.exchange(use, { properties: { metadata: { filter_metadata: new Map() } } });
+  const empty = paths.slice(0, 3).map((path) => `${path} 0 4 00000000`);
+  assert.deepEqual(
+    envoy.world.logs.map(({ text }) => text),
+    [...empty, 'request.headers.x-a 1'],
+  );
+  assert.equal(envoy.machine(use).entries.allocations, 3);
 });
 
 // README.md, fact 11.

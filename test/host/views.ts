@@ -32,6 +32,12 @@ export function isVisible(role: Role, isLogging: boolean, path: readonly string[
   return !HIDDEN[role].has(name) && (isLogging || !HIDDEN_WHILE_LIVE.has(name));
 }
 
+/** `request.headers` and its like, whole. */
+export function isHeaderMap(path: readonly string[]): boolean {
+  const name = path.join('.');
+  return name === 'request.headers' || name === 'response.headers' || name === 'response.trailers';
+}
+
 /** A header map as a property: in the order of a hash, with each name once. */
 export function headerProperty(pairs: Pairs): ReadonlyMap<string, Value> {
   const values = new Map<string, Buffer[]>();
