@@ -26,7 +26,7 @@ function list(): string {
     'usage: npm run bench -- NAME [options]',
     '',
     ...BENCHMARKS.flatMap(({ name, summary, roundsDefault, options }) => [
-      line(name, `${summary} ${roundsDefault} rounds.`),
+      line(name, `${summary} Rounds: ${roundsDefault}.`),
       ...Object.entries(options ?? {}).map(([option, [value, meaning]]) => line(`  --${option} ${value}`, meaning)),
     ]),
     '',

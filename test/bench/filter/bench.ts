@@ -122,9 +122,11 @@ function derive(
 ): void {
   const base = notebook.valuesOf('none', 'cpuPerRequestUs');
   for (const name of names) {
-    const added = notebook.valuesOf(name, 'cpuPerRequestUs').map((value, i) => value - (base[i] ?? Number.NaN));
-    if (name !== 'none') for (const value of added) notebook.note(name, 'addedCpuPerRequestUs', 'us', value);
-    notebook.note(name, 'driftUs', 'us', driftUs(name === 'none' ? base : added));
+    const own = notebook.valuesOf(name, 'cpuPerRequestUs');
+    const isAdded = name !== 'none' && base.length === own.length;
+    const values = own.map((value, i) => (isAdded ? value - (base[i] as number) : value));
+    if (isAdded) for (const value of values) notebook.note(name, 'addedCpuPerRequestUs', 'us', value);
+    notebook.note(name, 'driftUs', 'us', driftUs(values));
     const resident = notebook.valuesOf(name, 'residentMib');
     notebook.note(name, 'residentGrowthMib', 'MiB', (resident.at(-1) ?? Number.NaN) - (resident[0] ?? Number.NaN));
     const { count = 0, records = 0, bytes = 0, batches } = delivered.get(name) ?? {};
