@@ -41,6 +41,8 @@ const CUTS = [
   [BIT.otherCut, 'other'],
 ] as const;
 
+const CUT_BITS = BIT.pathCut | BIT.userAgentCut | BIT.headersCut | BIT.otherCut;
+
 /** Reads records of one batch. */
 export class RecordReader {
   private readonly context: RecordContext;
@@ -76,7 +78,7 @@ export class RecordReader {
 
   /** Builds the record of one row. The row must be from a checked batch or a verified proof. */
   record(bytes: Uint8Array, rowIndex: number): FlowRecord {
-    const { leafIndex, batchNumber, firstRecord, role } = this.context;
+    const { leafIndex, role } = this.context;
     const row = viewOf(bytes);
     const flags = row.getUint32(ROW.flags, true);
     const connectionNumber = row.getUint16(ROW.connection, true);
@@ -91,7 +93,6 @@ export class RecordReader {
     const tokenSubject = this.texts.at(row, ROW.subject, 'token.subject', notUtf8);
     const trace = this.trace(row, flags, notUtf8);
     notUtf8.push(...connection.notUtf8, ...outcome.notUtf8, ...sides.notUtf8, ...this.common.notUtf8);
-    const truncated = CUTS.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name);
     return present<FlowRecord>({
       id: `${leafIndex}.${rowIndex}`,
       time: timeText(row.getBigInt64(ROW.startNs, true)),
@@ -118,18 +119,25 @@ export class RecordReader {
       token: present<FlowRecord['token']>({ issuer: tokenIssuer, subject: tokenSubject }),
       trace,
       node: this.common.value.node,
-      record: present<FlowRecord['record']>({
-        stream: this.streamText,
-        number: firstRecord + rowIndex,
-        batch: batchNumber,
-        kind: KINDS[row.getUint8(ROW.kind)] as FlowRecord['record']['kind'],
-        phase: PHASES[(flags >>> PHASE_SHIFT) & 3] as FlowRecord['record']['phase'],
-        sensor: SENSORS[(flags >>> SENSOR_SHIFT) & 3] as FlowRecord['record']['sensor'],
-        repeat: (flags & BIT.repeat) === 0 ? undefined : true,
-        truncated: truncated.length > 0 ? truncated : undefined,
-        not_utf8: notUtf8.length > 0 ? [...new Set(notUtf8)].sort() : undefined,
-      }),
+      record: this.place(row, flags, rowIndex, notUtf8),
     });
+  }
+
+  private place(row: DataView, flags: number, rowIndex: number, notUtf8: readonly string[]): FlowRecord['record'] {
+    const { firstRecord, batchNumber } = this.context;
+    const place: { -readonly [K in keyof FlowRecord['record']]: FlowRecord['record'][K] } = {
+      stream: this.streamText,
+      number: firstRecord + rowIndex,
+      batch: batchNumber,
+      kind: KINDS[row.getUint8(ROW.kind)] as FlowRecord['record']['kind'],
+      phase: PHASES[(flags >>> PHASE_SHIFT) & 3] as FlowRecord['record']['phase'],
+      sensor: SENSORS[(flags >>> SENSOR_SHIFT) & 3] as FlowRecord['record']['sensor'],
+    };
+    // Most rows end here.
+    if ((flags & BIT.repeat) !== 0) place.repeat = true;
+    if ((flags & CUT_BITS) !== 0) place.truncated = CUTS.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name);
+    if (notUtf8.length > 0) place.not_utf8 = [...new Set(notUtf8)].sort();
+    return place;
   }
 
   private request(row: DataView, flags: number, outcome: Outcome, notUtf8: string[]): FlowRecord['request'] {

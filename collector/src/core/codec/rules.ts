@@ -157,10 +157,14 @@ export function checkRow(view: DataView, start: number, number: number, kinds: K
   if (view.getInt32(start + ROW.startNs + 4, true) < 0)
     throw malformed(`start_ns of row ${number}`, start + ROW.startNs, 'negative', 'a time since 1970');
   checkPresence(view, start, number, flags, kinds);
-  if (shape.version === 2) checkQualities(view, start, number, flags, kind);
+  // An ordinary row has none of them, and version 1 cannot.
+  if (kind === KIND_CONNECTION || (flags & QUALITIES) !== 0) checkQualities(view, start, number, flags, kind);
 }
 
 const REFERENCE_RULES = ['', '0 or the number of a private string', '0, because a connection has none'];
+
+/** Bits that demand something of their row. */
+const QUALITIES = BIT.b3 | BIT.b3Short | BIT.b3Text | (3 << PHASE_SHIFT);
 
 /** What is new with version 2: bits that need others, and values of phase. */
 function checkQualities(view: DataView, start: number, number: number, flags: number, kind: number): void {
