@@ -10,14 +10,14 @@ import { auditLog, publishedStreams, readRecords, waitForEnds } from '../../../c
 import { isSound } from '../../../collector/src/demo/report.ts';
 import { makeTokens } from '../outcomes-config.ts';
 import { type RealEnvoy, scratch, startCollector } from '../support.ts';
-import { assertWhole, FAULTS, FaultyCollector } from './faulty-collector.ts';
+import { assertWhole, FAULTS, type Fault, FaultyCollector } from './faulty-collector.ts';
 import { EXCHANGES_BEGUN, FLUSH_MS, type Line, NODE, type ProxyInput, type RunningProxy, startProxy } from './proxy.ts';
 import { Client, type Kind, STATUS, startApp } from './traffic.ts';
 
 /** Envoy's names of the flags that this traffic can raise, and their bits. */
 const FLAGS: Readonly<Record<string, number>> = { UT: 4, UF: 0x20, UC: 0x40, NR: 0x100, DC: 0x4000, DPE: 0x40000 };
-/** A record's start is the proxy's own to a millisecond. */
-const START_MS_MAX = 2;
+/** A start is the clock at the end less the duration: late by what a busy worker is late. */
+const START_MS_MAX = 100;
 
 /** Exchanges between two pauses of a flush interval, so that batches are many even when they come fast. */
 const SLICE = 100;
@@ -90,8 +90,15 @@ export async function startStage(
 }
 
 /** Which fault meets a delivery: none for most, each in turn for the others. */
-function faultOf(delivery: number, every: number): (typeof FAULTS)[number] | undefined {
+function faultOf(delivery: number, every: number): Fault | undefined {
   return delivery % every === every - 1 ? FAULTS[Math.floor(delivery / every) % FAULTS.length] : undefined;
+}
+
+/** How often each fault was committed. */
+function committedBy({ deliveries }: FaultyCollector): ReadonlyMap<Fault, number> {
+  const times = new Map<Fault, number>();
+  for (const { fault } of deliveries) if (fault !== undefined) times.set(fault, (times.get(fault) ?? 0) + 1);
+  return times;
 }
 
 function assertKinds(records: readonly FlowRecord[], counts: ReadonlyMap<Kind, number>): void {
@@ -108,16 +115,17 @@ function assertKinds(records: readonly FlowRecord[], counts: ReadonlyMap<Kind, n
   assert.equal(codes.get(400), sent('raw garbage', 'raw no host'));
 }
 
-/** Plays `count` exchanges through a collector that every few deliveries commits one of all faults, and checks everything. */
-export async function playExactlyOnce(t: TestContext, envoy: RealEnvoy, count: number, every: number): Promise<void> {
+/** Plays `atLeast` exchanges, and more until the collector has committed every fault, at one in `every` deliveries. */
+export async function playExactlyOnce(t: TestContext, envoy: RealEnvoy, atLeast: number, every: number): Promise<void> {
   const dir = scratch(t);
   const collector = await startCollector(t, dir);
   const faulty = await FaultyCollector.start(t, collector.ingest);
   faulty.plan = (delivery) => faultOf(delivery, every);
   const { proxy, client } = await startStage(t, envoy, dir, faulty.address);
   const counts = new Map<Kind, number>();
-  for (let from = 0; from < count; from += SLICE) {
-    for (const [kind, sent] of await client.sendAll(from, Math.min(count, from + SLICE)))
+  let count = 0;
+  for (; count < atLeast || committedBy(faulty).size < FAULTS.length; count += SLICE) {
+    for (const [kind, sent] of await client.sendAll(count, count + SLICE))
       counts.set(kind, (counts.get(kind) ?? 0) + sent);
     await sleep(FLUSH_MS);
   }
@@ -134,10 +142,6 @@ export async function playExactlyOnce(t: TestContext, envoy: RealEnvoy, count: n
   assertKinds(records, counts);
   assert.deepEqual(gaps, []);
 
-  const committed = new Map(FAULTS.map((fault) => [fault, 0]));
-  for (const { fault } of faulty.deliveries)
-    if (fault !== undefined) committed.set(fault, (committed.get(fault) ?? 0) + 1);
-  for (const [fault, times] of committed) assert.ok(times > 0, `no delivery met the fault ${fault}`);
   assert.deepEqual(faulty.changed, [], 'a batch was sent again with other bytes');
   const [batches, ...others] = [...faulty.streams().values()];
   assert.ok(batches !== undefined && others.length === 0, 'one VM, one stream');
@@ -153,6 +157,6 @@ export async function playExactlyOnce(t: TestContext, envoy: RealEnvoy, count: n
   assert.deepEqual([stream?.batches, stream?.records, stream?.isWhole], [batches.length, count, true]);
   t.diagnostic(
     `${count} exchanges, ${batches.length} batches, ${faulty.deliveries.length} deliveries, ` +
-      [...committed].map(([fault, times]) => `${fault} ${times}`).join(', '),
+      [...committedBy(faulty)].map(([fault, times]) => `${fault} ${times}`).join(', '),
   );
 }

@@ -9,7 +9,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const PATIENCE_MS = 15_000;
-/** What a client sends that no upstream ever sees is answered and closed by Envoy; this is for the case that it is not. */
+/** What is malformed is answered by Envoy, which keeps the connection open for another second; this is for the case that it is not. */
 const RAW_MS_MAX = 3000;
 
 /** Starts the upstream; it ends with the test. Returns its port. */
@@ -174,12 +174,12 @@ export class Client {
   async #raw(text: string): Promise<void> {
     const socket = connect(this.#port, '127.0.0.1');
     socket.on('error', () => undefined);
-    const closed = once(socket, 'close');
-    socket.resume().write(text);
+    const answered = Promise.race([once(socket, 'data'), once(socket, 'close')]);
+    socket.write(text);
     const over = new AbortController();
-    await Promise.race([closed, sleep(RAW_MS_MAX, undefined, { signal: over.signal }).catch(() => undefined)]);
+    await Promise.race([answered, sleep(RAW_MS_MAX, undefined, { signal: over.signal }).catch(() => undefined)]);
     over.abort();
-    socket.destroy();
+    socket.end();
   }
 
   async #socket(path: string): Promise<void> {
