@@ -7,7 +7,7 @@ import type { Line, Value } from './access-logs.ts';
 /** The recorder takes the start of an exchange from its own clock when Envoy tells of it, less the duration: late by what Envoy had to do between. */
 const EXCHANGE_START_MS_MAX = 250;
 /** Envoy does not tell a network filter how long the connection lasted: it takes the time itself, at another moment than Envoy. */
-const CLOCK_MS_MAX = 50;
+const CLOCK_MS_MAX = 250;
 /** What a record keeps of a text that has no limit of its own. */
 const TEXT_BYTES_MAX = 256;
 
@@ -212,7 +212,8 @@ export function assertConnection(
     // That no chain was found is said in the details of the response, though there is none.
     {
       ...connectionOfLine(line),
-      'request.protocol': line['protocol'] ?? protocol ?? null,
+      // After a codec error only its exchange told the protocol, and the recorder remembers it for a while.
+      'request.protocol': line['protocol'] ?? (record.request.protocol === protocol ? (protocol ?? null) : null),
       'connection.termination_details': line['termination'] ?? line['details'] ?? null,
     },
     what,

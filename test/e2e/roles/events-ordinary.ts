@@ -56,6 +56,14 @@ export const PROTOCOLS: readonly RoleEvent[] = [
     [answered(200, { line: { path: '/app/ok' } }), answered(200, { line: { path: '/app/second' } })],
   ),
   http(
+    'HTTP/1.1, two exchanges sent at once',
+    async (caller) => {
+      const request = (path: string, more: string): string => `GET ${path} HTTP/1.1\r\nhost: a\r\n${more}\r\n`;
+      await caller.raw('web', request('/app/first', '') + request('/app/last', 'connection: close\r\n'));
+    },
+    [answered(200, { line: { path: '/app/first' } }), answered(200, { line: { path: '/app/last' } })],
+  ),
+  http(
     'HTTP/2, several streams on one connection',
     (caller) =>
       caller.http2((session) =>

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { over } from './caller.ts';
+import { askHttp2, over } from './caller.ts';
 import { answered, ended, http, type RoleEvent } from './event.ts';
 import { COUNTED_HOST } from './routes.ts';
 
@@ -16,6 +16,17 @@ export const POLICIES: readonly RoleEvent[] = [
     (caller) => caller.ask('/app/denied'),
     ended('denied', 403, '-', 'rbac_access_denied_matched_policy[no-denied]', {
       record: ({ policy, rbac }) => assert.deepEqual([policy, rbac.result], ['no-denied', 'denied']),
+    }),
+  ),
+  http(
+    'RBAC, enforced, gRPC',
+    (caller) =>
+      caller.http2((session) =>
+        askHttp2(session, { ':path': '/app/denied', 'content-type': 'application/grpc' }, 'a message'),
+      ),
+    // Told as gRPC tells it: 200, and a status.
+    ended('denied', 200, '-', 'rbac_access_denied_matched_policy[no-denied]', {
+      record: ({ policy, response }) => assert.deepEqual([policy, response.grpc_status], ['no-denied', 7]),
     }),
   ),
   http(
