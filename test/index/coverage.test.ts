@@ -99,6 +99,28 @@ test('a later life of a proxy ends the one before, at its own beginning', () => 
   assert.equal(t.stream(vm, 9600).state, 'ended');
 });
 
+test('of many lives each ends at the beginning of the first one after it', () => {
+  const [one, two, three] = [1, 2, 3].map((i) => new ProxyMaker('a', i, 1000 * i, 60_000).vm()) as [
+    VmMaker,
+    VmMaker,
+    VmMaker,
+  ];
+  const t = new Told().live(0).note(one.entry(1, 1000), two.entry(1, 2000), two.entry(1, 2500), one.entry(1, 2600));
+  assert.equal(t.stream(one, 2600).state, 'open', 'it outlived the beginning of the second');
+  t.note(three.entry(1, 3000));
+  const ends = [one, two, three].map((vm) => t.stream(vm, 9000).lost?.until);
+  assert.deepEqual(ends, ['2026-11-24T12:00:03.000000000Z', '2026-11-24T12:00:03.000000000Z', undefined]);
+  t.note(new ProxyMaker('a', 4, 4000).vm().entry(1, 4000));
+  assert.equal(t.stream(one, 9000).lost?.until, '2026-11-24T12:00:03.000000000Z', 'and stays so');
+});
+
+test('a proxy that gives no name is no later life of another', () => {
+  const [one, two] = [new ProxyMaker(undefined, 1, 0).vm(), new ProxyMaker(undefined, 11, 5000).vm()];
+  const t = new Told().live(0).note(one.entry(1, 1000), two.entry(1, 5500));
+  assert.deepEqual([t.stream(one, 6000).state, t.stream(two, 6000).state], ['open', 'open']);
+  assert.equal(t.coverage(6000).proxies[0]?.node, undefined);
+});
+
 test('an older life that is heard late ends nothing', () => {
   const [old, young] = [new ProxyMaker('a', 1, 0).vm(), new ProxyMaker('a', 11, 5000).vm()];
   const t = new Told().live(0).note(young.entry(1, 5500), old.entry(1, 5600));
@@ -130,6 +152,17 @@ test('a dead VM is named by another one of its proxy, once, and is open again wh
   assert.equal(t.stream(one, 6000).state, 'silent', 'sealed before it was named');
   t.note(one.entry(1, 7000));
   assert.equal(t.stream(one, 7000).state, 'open');
+});
+
+test('a VM that lived longer than its naming knew is not dead, and what comes behind an end is no end', () => {
+  const proxy = new ProxyMaker('a', 1, 0);
+  const [one, two] = [proxy.vm(0), proxy.vm(1)];
+  const t = new Told().live(0).note(one.entry(1, 6000), two.entry(0, 5000, silentStream(one)));
+  assert.deepEqual([t.said, t.stream(one, 6000).state], [[], 'open']);
+  t.note(one.entry(1, 6500, { isFin: true }), two.entry(0, 9000, silentStream(one)));
+  assert.deepEqual([t.said, t.stream(one, 9000).state], [[], 'ended'], 'who said that it ends is not dead');
+  t.note(one.entry(1, 9500));
+  assert.equal(t.stream(one, 9500).state, 'open');
 });
 
 test('a dead VM is no news when its proxy ends, and its end is unknown then', () => {

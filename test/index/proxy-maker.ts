@@ -39,7 +39,7 @@ export class VmMaker {
         connection: { id: 1 },
         outcome: { code: 200 },
       })),
-      nodeId: this.#proxy.node,
+      ...(this.#proxy.node === undefined ? {} : { nodeId: this.#proxy.node }),
       nodeCluster: 'orders.shop',
       meshCluster: 'cluster-1',
       clock: [at, at, BigInt(atMs) * NS_PER_MS, BigInt(atMs) * NS_PER_MS],
@@ -67,12 +67,12 @@ export function entryOf(wire: Uint8Array, atMs: number): BatchEntry {
 export const startMs = Number(START_NS / NS_PER_MS);
 
 export class ProxyMaker {
-  readonly node: string;
+  readonly node: string | undefined;
   readonly life: NonNullable<BatchFacts['life']>;
   readonly #first: number;
 
   /** `sinceMs` after the tests' beginning; undefined: a proxy without shared data. */
-  constructor(node: string, first: number, sinceMs: number | undefined, aliveIntervalMs = 1000) {
+  constructor(node: string | undefined, first: number, sinceMs: number | undefined, aliveIntervalMs = 1000) {
     this.node = node;
     this.#first = first;
     this.life = {

@@ -80,6 +80,25 @@ test('streams beyond the limit: ended and complete ones go first, and what is fo
   );
 });
 
+test('holes of a stream that is forgotten leave their place to others', () => {
+  const streams = new Streams({ streamsMax: 1, holesMax: 2 });
+  for (const i of [1, 2, 3]) {
+    const vm = new ProxyMaker(`p${i}`, i, 0).vm();
+    for (let batch = 0; batch < 5; batch++) {
+      const entry = vm.entry(1, batch);
+      if (batch % 2 === 0) streams.note(entry);
+    }
+    const listed = streams.gaps().filter(({ from }) => from !== undefined);
+    assert.deepEqual(
+      listed.map(({ from, to }) => [from, to]),
+      [
+        [1, 1],
+        [3, 3],
+      ],
+    );
+  }
+});
+
 test('at the real limits: streams and holes of a forger stay bounded, and the table stays quick', () => {
   const streams = new Streams();
   const template = new ProxyMaker('a', 1, 0).vm().entry(1, 0);

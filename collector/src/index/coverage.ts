@@ -80,7 +80,7 @@ const NS_PER_S = 1_000_000_000n;
 /** The coverage of a time: every stream that touches it, whole. */
 export function coverageOf(streams: Streams, query: CoverageQuery): Coverage {
   const nowNs = BigInt(Math.floor(query.nowMs)) * NS_PER_MS;
-  const found = [...streams].filter((stream) => touches(stream, query, nowNs)).sort(byUrgency);
+  const found = byUrgency([...streams].filter((stream) => touches(stream, query, nowNs)));
   const listed = found.slice(0, STREAMS_LISTED_MAX);
   const gaps: Gap[] = [...limited(listed.flatMap((stream) => gapsOf(stream, nowNs)))];
   if (found.length > listed.length)
@@ -139,19 +139,18 @@ function gapsOf(stream: Stream, nowNs: bigint): Gap[] {
   return [...gaps, { kind, ...of, count, seconds, reason: `at most ${count} records or ${seconds} s lost` }];
 }
 
-function hasGaps({ missingBatches, counters }: Stream): boolean {
-  return missingBatches > 0 || Object.values(droppedOf(counters)).some((count) => count > 0);
-}
-
 /** 0 for what to look at first. */
-function urgencyOf(stream: Stream): number {
-  const { condition } = stream;
+function urgencyOf({ condition, missingBatches, hasDropped, counters }: Stream): number {
   if (condition === 'silent' || condition === 'ended unknown') return CONDITIONS.indexOf(condition);
-  return hasGaps(stream) || stream.counters.rollbacksSeen > 0 ? 2 : 3;
+  return missingBatches > 0 || hasDropped || counters.rollbacksSeen > 0 ? 2 : 3;
 }
 
-function byUrgency(a: Stream, b: Stream): number {
-  return urgencyOf(a) - urgencyOf(b) || (b.receivedMs ?? 0) - (a.receivedMs ?? 0) || (a.name < b.name ? -1 : 1);
+/** Streams in the order in which somebody should look at them. */
+function byUrgency(streams: readonly Stream[]): Stream[] {
+  return streams
+    .map((stream) => ({ stream, urgency: urgencyOf(stream), receivedMs: stream.receivedMs ?? 0 }))
+    .sort((a, b) => a.urgency - b.urgency || b.receivedMs - a.receivedMs || (a.stream.name < b.stream.name ? -1 : 1))
+    .map(({ stream }) => stream);
 }
 
 /** Streams of one life of a proxy together, in the order that they have. */

@@ -32,7 +32,8 @@ export class ProxyState {
 
   constructor(key: string, stream: Stream, sinceNs: bigint | undefined, ms: number) {
     this.key = key;
-    this.proxyKey = proxyKeyOf(stream);
+    // Who gives no name cannot be known again.
+    this.proxyKey = stream.node === undefined ? key : proxyKeyOf(stream);
     this.node = stream.node;
     this.sinceNs = sinceNs;
     this.lastHeardMs = ms;
@@ -104,8 +105,9 @@ export class Proxies {
 
   /** A batch that was sealed before its VM's first tick does not know since when the proxy lives. */
   #lifeOf(stream: Stream, sinceNs: bigint | undefined, ms: number, isNewest: boolean): ProxyState {
-    const isHeard = stream.proxy !== undefined && stream.batches > 1;
-    if (isHeard && (sinceNs === undefined || !isNewest)) return stream.proxy as ProxyState;
+    const { proxy: before } = stream;
+    if (before !== undefined && stream.batches > 1)
+      if (sinceNs === undefined || sinceNs === before.sinceNs || !isNewest) return before;
     const key = sinceNs === undefined ? `stream ${stream.name}` : `${sinceNs} ${proxyKeyOf(stream)}`;
     const known = this.#lives.get(key);
     if (known !== undefined) return known;
@@ -134,6 +136,8 @@ export class Proxies {
       this.leave(stream);
       stream.proxy = proxy;
       proxy.streams.add(stream);
+      // One text for all of them: there are many streams.
+      if (stream.node === proxy.node) stream.node = proxy.node;
     }
     if (stream.hasFin) proxy.unended.delete(stream);
     else proxy.unended.add(stream);

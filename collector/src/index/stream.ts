@@ -59,7 +59,7 @@ export class Stream {
   silence: { readonly wallNs: bigint; readonly monoNs: bigint } | undefined;
   /** Undefined in version 1, whose proxies promise no sign of life. */
   proxy: ProxyState | undefined;
-  readonly #runs: Run[] = [];
+  #runs: Run[] = [];
 
   constructor(name: string) {
     this.name = name;
@@ -143,7 +143,13 @@ export class Stream {
       before.to++;
       before.toRecord = end;
     } else {
-      runs.splice(at, 0, { from: batchNumber, to: batchNumber + 1, fromRecord: firstRecord, toRecord: end });
+      const run: Run = { from: batchNumber, to: batchNumber + 1, fromRecord: firstRecord, toRecord: end };
+      // An array that grows is given room for more, and most streams have one run for ever.
+      if (runs.length === 0) {
+        this.#runs = [run];
+        return;
+      }
+      runs.splice(at, 0, run);
       at++;
     }
     const [run, next] = [runs[at - 1] as Run, runs[at]];
@@ -174,8 +180,14 @@ export class Stream {
     else if (second !== undefined) this.#runs.splice(0, 2, { ...second, from: 0, fromRecord: 0 });
   }
 
+  get hasDropped(): boolean {
+    const { droppedBuffersFull, droppedUnreadable, droppedNoRandom } = this.counters;
+    return droppedBuffersFull > 0 || droppedUnreadable > 0 || droppedNoRandom > 0;
+  }
+
   /** Its holes, and what its proxy gave up. */
   gaps(): Gap[] {
+    if (this.missingRecords === 0 && !this.hasDropped) return [];
     const of = { stream: this.name, ...(this.node === undefined ? {} : { node: this.node }) };
     const gaps: Gap[] = [];
     let from = 0;

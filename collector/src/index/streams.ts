@@ -4,7 +4,7 @@
 import { toHex } from '../core/bytes.ts';
 import type { BatchEntry, Entry } from '../core/codec/entry.ts';
 import type { Gap } from './flow-index.ts';
-import { Proxies } from './proxies.ts';
+import { Proxies, type StreamTable } from './proxies.ts';
 import { droppedOf, Stream, type StreamCondition } from './stream.ts';
 
 /** Streams that are held: ended and complete ones are forgotten first, then those that were not heard for longest. */
@@ -51,6 +51,7 @@ export class Streams {
   /** Least recently heard first, both. */
   readonly #held = new Map<string, Stream>();
   readonly #complete = new Map<string, Stream>();
+  readonly #table: StreamTable = { get: (name) => this.#get(name), make: (name) => this.#keep(new Stream(name)) };
   #holes = 0;
   #timeMs = 0;
   #isLive = false;
@@ -92,14 +93,7 @@ export class Streams {
     const isNewest = stream.take(entry);
     this.#holes += stream.holes - holes;
     this.#keep(stream);
-    this.proxies.heard(stream, entry, isNewest, {
-      get: (other) => this.#get(other),
-      make: (other) => {
-        const made = new Stream(other);
-        this.#keep(made);
-        return made;
-      },
-    });
+    this.proxies.heard(stream, entry, isNewest, this.#table);
     while (stream.holes > HOLES_OF_STREAM_MAX || (this.#holes > this.#holesMax && stream.holes > 0)) {
       stream.forgetHole();
       this.#holes--;
@@ -111,11 +105,12 @@ export class Streams {
     return this.#held.get(name) ?? this.#complete.get(name);
   }
 
-  #keep(stream: Stream): void {
+  #keep(stream: Stream): Stream {
     const { name, isComplete } = stream;
     this.#held.delete(name);
     this.#complete.delete(name);
     (isComplete ? this.#complete : this.#held).set(name, stream);
+    return stream;
   }
 
   #forgetOne(): void {
