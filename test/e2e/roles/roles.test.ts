@@ -1,5 +1,6 @@
 // Every event in every role, on one real Envoy: what each place records, field by field beside Envoy's own access logs.
 
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { withEnvoy } from '../support.ts';
 import { EVENTS, THEMES } from './events.ts';
@@ -29,6 +30,10 @@ test(
     const judged = judge(run, alone, together);
     for (const recorder of [alone.http_filter, alone.manager_logger]) assertStarts(run, recorder);
     assertCounted(run, together, HTTP_LISTENERS, LISTENERS);
+    const streams = new Set(
+      run.records.filter(({ cluster }) => cluster === together.id).map(({ record }) => record.stream),
+    );
+    assert.equal(streams.size, 1, 'all roots of one VM share one stream');
     assertMatrix(matrixOf(THEMES, judged));
   },
 );
