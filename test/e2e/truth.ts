@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import type { FlowRecord } from '../../collector/src/core/record.ts';
 import { OUTSIDE_CLUSTER } from '../../collector/src/demo/envoy-config.ts';
-import { compare, isAgreed, proxyOf } from '../../collector/src/demo/findings.ts';
+import { compare, countedOf, isAgreed, proxyOf } from '../../collector/src/demo/findings.ts';
 import { INGRESS, POLICIES, SERVICES, type ServiceName, spiffeIdOf } from '../../collector/src/demo/policies.ts';
 import { expectedRecords, recordKey, type Truth } from '../../collector/src/demo/truth.ts';
 
@@ -34,18 +34,18 @@ function refusingPolicy(callee: ServiceName, caller: string, path: string): stri
   )?.name;
 }
 
-/** Asserts that records are those of a truth, none missing and none twice, by service and side. */
+/** Asserts that records which are no repeats are those of a truth, none missing and none twice, by service and side. */
 export function assertEqualToTruth(truth: Truth, records: readonly FlowRecord[]): void {
-  assert.deepEqual(records.map(keyOf).toSorted(), expectedRecords(truth).toSorted());
+  assert.deepEqual(countedOf(records).map(keyOf).toSorted(), expectedRecords(truth).toSorted());
   const agreements = compare(truth, records, INGRESS.name);
   assert.ok(isAgreed(agreements), JSON.stringify(agreements));
 }
 
-/** Asserts the facts that every record must carry: identity, timing, bytes, trace; and the policy where one refused. */
+/** Asserts the facts that every record of an end must carry: identity, timing, bytes, trace; and the policy where one refused. */
 export function assertFacts(truth: Truth, records: readonly FlowRecord[]): void {
   const traces = new Map(truth.exchanges.map(({ span_id, trace_id }) => [span_id, trace_id]));
   const [earliest = ''] = truth.exchanges.map(({ at }) => at);
-  for (const record of records) {
+  for (const record of countedOf(records)) {
     const { request, response, reporter, verdict, source, destination, trace, connection } = record;
     const about = `${record.id}: ${keyOf(record)}`;
     const proxy = proxyOf(record);

@@ -31,6 +31,8 @@ export interface Attribute {
   readonly envoy?: string;
   /** All values that there are, where the list is closed. */
   readonly choices?: readonly string[];
+  /** True or absent, never false. */
+  readonly isOnlyTrue?: true;
   /** The value in a record; undefined is absent. */
   readonly of: (row: FilterRow) => AttributeValue | undefined;
 }
@@ -272,6 +274,8 @@ const ROWS: readonly Row[] = [
   ['record.repeat', 'bool', 'recorder', 'It is counted by another record; only where it is true'],
 ];
 
+const ONLY_TRUE: readonly string[] = ['connection.certificate_rejected', 'record.repeat'];
+
 function durationNs(text: string | undefined): bigint | undefined {
   return text === undefined ? undefined : BigInt(text.slice(0, -1).replace('.', '')) * 1000n;
 }
@@ -292,6 +296,7 @@ export const ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map(
       ...{ name, type, class: kind, description, of: accessor(name) },
       ...(UNITS[name] === undefined ? {} : { unit: UNITS[name] }),
       ...(envoy === undefined ? {} : { envoy }),
+      ...(ONLY_TRUE.includes(name) ? { isOnlyTrue: true as const } : {}),
       ...(CHOICES.has(name) ? { choices: CHOICES.get(name) as readonly string[] } : {}),
     },
   ]),

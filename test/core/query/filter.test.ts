@@ -62,6 +62,12 @@ test('meaning', () => {
     ['verdict == "denied" ? response.code == 403 : false', true],
     ['response.total_size > -1', true],
     ['id == "4.0"', true],
+    ['record.kind == "http" && record.phase == "end"', true],
+    ['record.kind in ["connection"]', false],
+    ['record.sensor != "http_filter"', false],
+    ['!has(record.repeat)', true],
+    ['has(source.principal_from) && source.principal_from == "mtls"', true],
+    ['has(connection.certificate_rejected)', false],
   ] as const)
     assert.equal(ask(text), want, text);
 });
@@ -96,6 +102,16 @@ function error(text: string): MeshtrailError {
 
 /** The part of a filter that its error points at. */
 const shown = (text: string): string => text.slice(error(text).position?.start, error(text).position?.end);
+
+test('a field that is true or absent is never asked for as false', () => {
+  for (const name of ['record.repeat', 'connection.certificate_rejected']) {
+    for (const text of [`!${name}`, `${name} == false`, `${name} != true`, `false == ${name}`, `${name} in [false]`])
+      assert.match(error(text).message, new RegExp(`never false: write !has\\(${name}\\)\\.$`), text);
+    for (const text of [name, `${name} == true`, `${name} != false`, `has(${name})`]) assert.equal(ask(text), false);
+    assert.equal(ask(`!has(${name})`), true);
+  }
+  assert.equal(ask('!(connection.mtls == false)'), true, 'others may be false');
+});
 
 test('errors tell the place and the nearest name', () => {
   assert.deepEqual(

@@ -120,7 +120,9 @@ function both(a: TimeBounds = {}, b: TimeBounds = {}): TimeBounds {
 }
 
 function negation(node: Node): Compiled {
-  const { evaluate } = expectType(node.args as Node, 'bool');
+  const operand = expectType(node.args as Node, 'bool');
+  expectChoice(operand, node, { constant: false });
+  const { evaluate } = operand;
   return {
     type: 'bool',
     evaluate: (row) => {
@@ -163,8 +165,8 @@ function comparison(node: Node): Compiled {
   if (left.type === 'map' || (isOrder && left.type === 'bool'))
     throw invalid(placeOf(node), `${node.op} does not apply to ${withArticle(left.type)}.`);
   if (!isOrder) {
-    expectChoice(left, rightNode, right);
-    expectChoice(right, leftNode, left);
+    expectChoice(left, rightNode, asEqual(node.op, right));
+    expectChoice(right, leftNode, asEqual(node.op, left));
   }
   const compare = COMPARE[node.op] as (a: AttributeValue, b: AttributeValue) => boolean;
   const evaluate: Evaluate = (row) => {
@@ -176,9 +178,14 @@ function comparison(node: Node): Compiled {
 }
 
 /** A constant that a field never has is a slip: as a filter it would match nothing, or everything, without a word. */
-function expectChoice({ attribute }: Compiled, node: Node, { constant }: Compiled): void {
+function expectChoice({ attribute }: Compiled, node: Node, { constant }: Pick<Compiled, 'constant'>): void {
   const strange = attribute === undefined || constant === undefined ? undefined : strangeValue(attribute, constant);
   if (strange !== undefined) throw invalid(placeOf(node), strange.message, strange.nearest);
+}
+
+/** What a side of `==` or `!=` is asked for: `!= true` asks for false. */
+function asEqual(op: string, side: Compiled): Pick<Compiled, 'constant'> {
+  return op === '!=' && typeof side.constant === 'boolean' ? { constant: !side.constant } : side;
 }
 
 const FLIP: Readonly<Record<string, string>> = { '<': '>', '<=': '>=', '>': '<', '>=': '<=', '==': '==' };

@@ -53,9 +53,11 @@ export function slipAt(text: string, at: number): Slip | undefined {
 
 /** Why a field never has a value, when its list of values is closed and the value is not in it; and the one that was probably meant. */
 export function strangeValue(
-  { name, choices }: Attribute,
+  { name, choices, isOnlyTrue }: Attribute,
   value: AttributeValue,
 ): { readonly message: string; readonly nearest: string | undefined } | undefined {
+  if (isOnlyTrue === true && value === false)
+    return { message: `${name} is true or absent, never false: write !has(${name}).`, nearest: undefined };
   if (choices === undefined || typeof value !== 'string' || choices.includes(value)) return undefined;
   const nearest = nearestChoice(value, choices);
   const hint = nearest === undefined ? '.' : `; did you mean "${nearest}"?`;
