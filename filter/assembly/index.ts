@@ -3,7 +3,8 @@
 
 import { allocate, resetArena } from './abi/memory';
 import { noteAnswer } from './context/delivery';
-import { noteConnection, noteDone, noteEnd } from './context/live';
+import { noteConnection, noteDone, noteEnd, OF_NETWORK, OF_UNKNOWN } from './context/live';
+import { hasNoDuration } from './context/readings';
 import { recordConnection, recordExchange } from './context/recorder';
 import { configure, end, layerOf, NO_LAYER, tick } from './context/roots';
 import { LAYER_HTTP } from './record/config';
@@ -45,7 +46,8 @@ export function proxy_on_log(context: u32): void {
   resetArena();
   const layer = layerOf(context);
   if (layer == NO_LAYER) {
-    if (noteEnd(context)) recordConnection(SENSOR_NETWORK_FILTER);
+    const kind = noteEnd(context);
+    if (kind == OF_NETWORK || (kind == OF_UNKNOWN && hasNoDuration())) recordConnection(SENSOR_NETWORK_FILTER);
     else recordExchange(SENSOR_HTTP_FILTER);
   } else if (layer == LAYER_HTTP) recordExchange(SENSOR_HTTP_LOGGER);
   else recordConnection(SENSOR_CONNECTION_LOGGER);

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeBatch } from '../../collector/src/core/codec/batch.ts';
-import { factsOf, ordinary } from './exchange.ts';
+import { factsOf, newConnectionId, ordinary } from './exchange.ts';
+import { Mesh } from './mesh.ts';
 import { acknowledge, assertWhole, CLUSTER, CONFIGURATION, Recorder } from './recorder.ts';
 
 test('at shutdown the rest goes out, in a batch that says fin', () => {
@@ -141,4 +142,55 @@ test('two roots do not tick twice as often', () => {
     recorder.envoy.advance(500);
   }
   assert.equal(recorder.batches().length, 10);
+});
+
+test('with every buffer full there is one for the fin, and it counts what was lost', () => {
+  const recorder = new Recorder({ configuration: { ...CONFIGURATION, buffers_max: 2 } });
+  recorder.envoy.upstreams.clusters.set(CLUSTER, 'held');
+  for (let i = 0; i < 3000; i++) recorder.record(ordinary({ upstreamAddress: undefined, code: 403n }));
+  const denial = { code: 403n, codeDetails: 'rbac_access_denied_matched_policy[p]', upstreamAddress: undefined };
+  for (let i = 0; i < 3000; i++) recorder.record(ordinary(denial));
+  assert.equal(recorder.envoy.upstreams.pending().length, 2);
+  recorder.assertHealthy();
+  recorder.envoy.shutDown();
+  const batches = recorder.batches();
+  assert.equal(batches.at(-1)?.isFin, true);
+  assertWhole(batches, 6000);
+  assert.ok((batches.at(-1)?.counters.droppedBuffersFull ?? 0) > 3000);
+});
+
+test('without random numbers no batch is opened, which is counted by its own name, and the fin comes all the same', () => {
+  const recorder = new Recorder();
+  recorder.record(ordinary());
+  recorder.flush();
+  recorder.machine.tamper = ({ name }, proceed) => (name === 'random_get' ? 52 : proceed());
+  for (let i = 0; i < 10; i++) recorder.record(ordinary());
+  recorder.envoy.advance(2000);
+  assert.equal(recorder.envoy.world.metrics.value('meshtrail_dropped_no_random'), 10n);
+  recorder.envoy.shutDown();
+  const batches = recorder.batches();
+  assertWhole(batches, 11);
+  const [, fin] = batches;
+  assert.deepEqual([fin?.isFin, fin?.rowCount, fin?.counters.droppedNoRandom], [true, 0, 10]);
+  assert.deepEqual(fin?.counters.droppedBuffersFull, 0);
+});
+
+test('roles of one VM end together: one fin, behind the records of what the shutdown closes', () => {
+  const mesh = new Mesh(['listenerLoggers', 'network', 'http']);
+  const { envoy } = mesh.recorder;
+  const facts = factsOf(ordinary({ connectionId: newConnectionId() }));
+  const connection = mesh.listener.connect(facts);
+  connection.request(facts).end(facts);
+  envoy.advance(1000);
+  connection.close(1, facts);
+  envoy.shutDown();
+  const batches = mesh.recorder.batches();
+  assert.deepEqual(
+    batches.map(({ isFin, rowCount }) => [isFin, rowCount]),
+    [
+      [false, 1],
+      [true, 2],
+    ],
+  );
+  assertWhole(batches, 3);
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { factsOf, ordinary, withHeaders } from './exchange.ts';
-import { acknowledge, batchesOf, CLUSTER, CONFIGURATION, Recorder } from './recorder.ts';
+import { acknowledge, assertWhole, batchesOf, CLUSTER, CONFIGURATION, Recorder } from './recorder.ts';
 
 test('metrics of all workers together agree with the counters of their batches', () => {
   const recorder = new Recorder({ workers: 3, configuration: { ...CONFIGURATION, buffers_max: 3 } });
@@ -46,10 +46,32 @@ test('each VM is a stream of its own', () => {
   assert.equal(new Set(streams).size, 3);
 });
 
-test('in the role of an access logger it records as well', () => {
-  const recorder = new Recorder();
-  recorder.machine.accessLog(recorder.envoy.root(recorder.use), factsOf(ordinary()));
+test('open and interval records, what nobody watched and what had no random numbers, in metrics and batches alike', () => {
+  const recorder = new Recorder({ configuration: { ...CONFIGURATION, open_after_ms: 0, interval_ms: 1000 } });
+  const { envoy, machine } = recorder;
+  const facts = factsOf(ordinary());
+  const streams = Array.from({ length: 8500 }, () => envoy.openHttp(recorder.use).begin(facts));
+  for (let tick = 0; tick < 4; tick++) recorder.flush();
+  for (const stream of streams) stream.end(facts);
+  recorder.settle();
+  machine.tamper = ({ name }, proceed) => (name === 'random_get' ? 52 : proceed());
+  for (let i = 0; i < 7; i++) recorder.record(ordinary());
   recorder.flush();
-  assert.equal(recorder.flat().length, 1);
-  assert.equal(recorder.flat()[0]?.['path'], '/orders/7?full=1');
+  machine.tamper = undefined;
+  recorder.record(ordinary());
+  recorder.flush();
+  const counters = recorder.batches().at(-1)?.counters;
+  assert.ok(counters !== undefined && counters.interim > 1000);
+  assert.equal(counters.unwatched, 8500 - 8192);
+  assert.equal(counters.droppedNoRandom, 7);
+  assertWhole(recorder.batches(), 8500 + 8);
+  const metric = (name: string): number => Number(envoy.world.metrics.value(`meshtrail_${name}`));
+  const { interim, unwatched, droppedNoRandom, seen, recorded } = counters;
+  assert.deepEqual(['interim', 'unwatched', 'dropped_no_random', 'seen', 'recorded'].map(metric), [
+    interim,
+    unwatched,
+    droppedNoRandom,
+    seen,
+    recorded,
+  ]);
 });

@@ -5,18 +5,21 @@ import { resetArena } from '../abi/memory';
 import { OK } from '../abi/status';
 import { intervalMs } from '../record/config';
 import { PHASE_INTERVAL, PHASE_OPEN } from '../record/layout';
-import { idAt, isDoneAt, isNetworkAt, isToldAt, leave, look, nextDue, noteTold } from './live';
+import { idAt, isDoneAt, isNetworkAt, isToldAt, leave, look, nextDue, postpone } from './live';
 import { hasRoomForLiving, recordLiving } from './recorder';
 
 /** At most so many in one tick; the rest waits for the next. */
 const REPORTS_MAX: u32 = 1024;
 
 function report(place: u32, nowNs: u64): void {
-  // A context that is gone without a word, or of which nothing is known, is watched no more.
-  const isThere = !isDoneAt(place) && proxy_set_effective_context(idAt(place)) == OK;
+  // A context that is gone without a word is watched no more.
+  if (isDoneAt(place) || proxy_set_effective_context(idAt(place)) != OK) {
+    leave(place);
+    return;
+  }
   const phase = isToldAt(place) ? PHASE_INTERVAL : PHASE_OPEN;
-  if (isThere && recordLiving(isNetworkAt(place), phase)) noteTold(place, nowNs + <u64>intervalMs * 1_000_000);
-  else leave(place);
+  const isTold = recordLiving(isNetworkAt(place), phase);
+  postpone(place, nowNs + <u64>intervalMs * 1_000_000, isTold);
 }
 
 /** Reports what lives and is due. `root`: whose tick it is. */

@@ -136,18 +136,23 @@ export function noteConnection(id: u32): void {
   setBit(NETWORK, id);
 }
 
-/** A context is logged, so it has ended; returns whether it is a network filter's. */
-export function noteEnd(id: u32): bool {
+export const OF_HTTP: u32 = 0;
+export const OF_NETWORK: u32 = 1;
+/** It lived, and there was no room to remember its kind. */
+export const OF_UNKNOWN: u32 = 2;
+
+/** A context is logged, so it has ended; returns whose it is. */
+export function noteEnd(id: u32): u32 {
   if (!isBehind(id)) {
     reach(id);
     setBit(ENDED, id);
-    return hasBit(NETWORK, id);
+    return hasBit(NETWORK, id) ? OF_NETWORK : OF_HTTP;
   }
   const place = entries == 0 ? 0 : placeOf(id);
-  if (place == 0) return false;
-  const isNetwork = (load<u16>(entryAt(place), ENTRY_STATE) & IS_NETWORK) != 0;
+  if (place == 0) return OF_UNKNOWN;
+  const isNetwork = isNetworkAt(place);
   leave(place);
-  return isNetwork;
+  return isNetwork ? OF_NETWORK : OF_HTTP;
 }
 
 /** A context is done. A network filter's is logged right after, and must be known until then. */
@@ -217,9 +222,9 @@ export function isToldAt(place: u32): bool {
   return (load<u16>(entryAt(place), ENTRY_STATE) & IS_TOLD) != 0;
 }
 
-/** It was reported; the next report is due then. */
-export function noteTold(place: u32, dueNs: u64): void {
+/** It was reported, if it could be; the next report is due then. */
+export function postpone(place: u32, dueNs: u64, isTold: bool): void {
   const entry = entryAt(place);
-  store<u16>(entry, load<u16>(entry, ENTRY_STATE) | IS_TOLD, ENTRY_STATE);
+  if (isTold) store<u16>(entry, load<u16>(entry, ENTRY_STATE) | IS_TOLD, ENTRY_STATE);
   store<u64>(entry, dueNs, ENTRY_DUE);
 }

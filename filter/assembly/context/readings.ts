@@ -38,6 +38,11 @@ export function readText(fact: u32, from: usize): void {
   if (readProperty(from) == OK) setText(fact, valueAt, valueBytes);
 }
 
+/** Whether the proxy tells no duration at the end: only a network filter's context has none. */
+export function hasNoDuration(): bool {
+  return readWord(PATH_DURATION) == NOT_FOUND;
+}
+
 /** Takes the duration; returns it in ns, or NO_DURATION. */
 export function takeDuration(): u64 {
   // Envoy's durations are signed; one below zero is no duration.

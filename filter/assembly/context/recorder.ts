@@ -134,13 +134,11 @@ export function hasRoomForLiving(): bool {
   return freeBuffers() > RESERVE;
 }
 
-/** Records the exchange or connection at hand, which lives; false when nothing is known of it. Sends nothing. */
+/** Records the exchange or connection at hand, which lives; false when it could not be. Sends nothing. */
 export function recordLiving(isNetwork: bool, phase: u32): bool {
-  if (!takeLiving(isNetwork)) return false;
-  if (!begin()) return true;
-  if (isNetwork) write(KIND_CONNECTION, UNKNOWN, SENSOR_NETWORK_FILTER | phase);
-  else write(KIND_HTTP, UNKNOWN, SENSOR_HTTP_FILTER | phase);
-  return true;
+  if (!takeLiving(isNetwork) || !begin()) return false;
+  if (isNetwork) return write(KIND_CONNECTION, UNKNOWN, SENSOR_NETWORK_FILTER | phase);
+  return write(KIND_HTTP, UNKNOWN, SENSOR_HTTP_FILTER | phase);
 }
 
 /** A full batch does not wait for the tick. */
