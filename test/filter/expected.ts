@@ -13,17 +13,23 @@ export const LIMITS = {
   principal: 512,
   other: 256,
 } as const;
-const DENIAL = 'rbac_access_denied_matched_policy[';
-const U48_MAX = 2n ** 48n - 1n;
+export const DENIAL = 'rbac_access_denied_matched_policy[';
+export const U48_MAX = 2n ** 48n - 1n;
 const NUMBER_MAX = 2n ** 53n - 1n;
-const I64_MAX = 2n ** 63n - 1n;
+export const I64_MAX = 2n ** 63n - 1n;
 
-type Cut = 'pathCut' | 'userAgentCut' | 'headersCut' | 'otherCut';
+const CUTS = ['pathCut', 'userAgentCut', 'headersCut', 'otherCut'] as const;
+type Cut = (typeof CUTS)[number];
 
 /** Cuts texts to their limits and remembers which kinds were cut, and how many values. */
-class Cutter {
+export class Cutter {
   readonly kinds = new Set<Cut>();
   values = 0;
+
+  /** The kinds, as `flatten` has them. */
+  get cuts(): string | undefined {
+    return CUTS.filter((kind) => this.kinds.has(kind)).join(' ') || undefined;
+  }
 
   text(value: Text | undefined, limit: number = LIMITS.other, kind: Cut = 'otherCut'): string | undefined {
     const bytes = value === undefined ? undefined : bytesOf(value);
@@ -37,19 +43,19 @@ class Cutter {
 }
 
 const latin1 = (value: Text): string => Buffer.from(bytesOf(value)).toString('latin1');
-const textIn = (map: ReadonlyMap<string, Value> | undefined, key: string): Text | undefined => {
+export const textIn = (map: ReadonlyMap<string, Value> | undefined, key: string): Text | undefined => {
   const value = map?.get(key);
-  return typeof value === 'string' || value instanceof Uint8Array ? value : undefined;
+  return (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0 ? value : undefined;
 };
-const resultIn = (map: ReadonlyMap<string, Value> | undefined, key: string): number | undefined => {
+export const resultIn = (map: ReadonlyMap<string, Value> | undefined, key: string): number | undefined => {
   const value = textIn(map, key);
   return value === 'allowed' ? 1 : value === 'denied' ? 2 : undefined;
 };
-const atMost = (value: bigint | undefined, max: bigint): number | undefined =>
+export const atMost = (value: bigint | undefined, max: bigint): number | undefined =>
   value === undefined ? undefined : Number(BigInt.asUintN(64, value) > max ? max : BigInt.asUintN(64, value));
 
 /** Bits beyond 2^53 would be refused by every reader; Envoy has none. */
-const flagsOf = ({ responseFlags = 0n }: Exchange): bigint => responseFlags & NUMBER_MAX;
+export const flagsOf = ({ responseFlags = 0n }: Exchange): bigint => responseFlags & NUMBER_MAX;
 
 /** The code of the response's header map; without one Envoy's own, where a code that no response can have is none. */
 function codeOf({ code, responseHeaders }: Exchange): bigint | undefined {
@@ -87,7 +93,7 @@ export function responseBytesOf(exchange: Exchange): bigint | undefined {
     code < 400n &&
     code !== 204n &&
     code !== 304n &&
-    (method === undefined || latin1(method) !== 'HEAD') &&
+    (method === undefined || !['HEAD', 'CONNECT'].includes(latin1(method))) &&
     lengths.length === 1 &&
     /^(?:0|[1-9]\d{0,15})$/.test(length) &&
     BigInt(length) <= NUMBER_MAX &&
@@ -138,9 +144,9 @@ const FAILURE_BITS = {
   DT: 22,
   UPE: 23,
 };
-const FAILURES = Object.values(FAILURE_BITS);
+export const FAILURES = Object.values(FAILURE_BITS);
 const bit = (place: number): bigint => 1n << BigInt(place);
-const has = (flags: bigint, ...places: number[]): boolean => places.some((place) => (flags & bit(place)) !== 0n);
+export const has = (flags: bigint, ...places: number[]): boolean => places.some((place) => (flags & bit(place)) !== 0n);
 
 /** The first rule of docs/formats.md 1.2 that matches. */
 export function verdictOf(exchange: Exchange): string {
@@ -172,16 +178,16 @@ function blockOf(pairs: Pairs | undefined, allowed: readonly string[]): Uint8Arr
   );
 }
 
-const PROTOCOLS = ['HTTP/1.0', 'HTTP/1.1', 'HTTP/2', 'HTTP/3'];
+export const PROTOCOLS = ['HTTP/1.0', 'HTTP/1.1', 'HTTP/2', 'HTTP/3'];
 const TLS_VERSIONS = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'];
-const nameIn = (names: readonly string[], value: Text | undefined): string | undefined =>
+export const nameIn = (names: readonly string[], value: Text | undefined): string | undefined =>
   value === undefined || bytesOf(value).length === 0
     ? undefined
     : names.includes(latin1(value))
       ? latin1(value)
       : 'other';
 
-function connectionOf(exchange: Exchange, cutter: Cutter): Flat {
+export function connectionOf(exchange: Exchange, cutter: Cutter): Flat {
   const { mtls, connectionId = 0n, direction = 0n } = exchange;
   const tlsVersion = nameIn(TLS_VERSIONS, exchange.tlsVersion);
   const failure = cutter.text(exchange.transportFailure);
@@ -217,7 +223,7 @@ function isGrpc({ requestHeaders }: Exchange): boolean {
   return type !== undefined && latin1(type).startsWith('application/grpc');
 }
 
-function upstreamOf(exchange: Exchange, cutter: Cutter): Flat {
+export function upstreamOf(exchange: Exchange, cutter: Cutter): Flat {
   const address = cutter.text(exchange.upstreamAddress);
   const { attempts, requestHeaders } = exchange;
   const said = headerOf(requestHeaders, 'x-envoy-attempt-count');
@@ -282,7 +288,5 @@ export function expectedOf(
     ...upstreamOf(exchange, cutter),
     ...connectionOf(exchange, cutter),
   };
-  const order: readonly Cut[] = ['pathCut', 'userAgentCut', 'headersCut', 'otherCut'];
-  const cuts = order.filter((kind) => cutter.kinds.has(kind)).join(' ') || undefined;
-  return { flat: withoutAbsent({ ...flat, cuts }), cut: cutter.values };
+  return { flat: withoutAbsent({ ...flat, cuts: cutter.cuts }), cut: cutter.values };
 }

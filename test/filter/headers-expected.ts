@@ -58,19 +58,19 @@ function b3Of(pairs: Pairs | undefined, trace: Flat, cut: Cut): Flat {
   });
   if (given.length === 0 || trace['trace_id'] !== undefined) return {};
   const text = given.map(([name, value]) => `${name}: ${value}\n`).join('');
-  const malformed =
+  const malformed = (): Flat =>
     trace['trace_text'] === undefined ? { trace_text: cut(Buffer.from(text, 'latin1')), trace_text_is_b3: 1 } : {};
   const all = Object.fromEntries(given);
   const fields = all['b3'] === undefined ? all : singleOf(all['b3']);
-  if (fields === undefined) return malformed;
+  if (fields === undefined) return malformed();
   const { 'x-b3-traceid': id, 'x-b3-spanid': span, 'x-b3-parentspanid': parent } = fields;
   const { 'x-b3-sampled': sampled, 'x-b3-flags': flags } = fields;
-  if (sampled !== undefined && !/^[01]$/.test(sampled)) return malformed;
+  if (sampled !== undefined && !/^[01]$/.test(sampled)) return malformed();
   const isId = (value: string | undefined, lengths: readonly number[]): boolean =>
     value !== undefined && lengths.includes(value.length) && /^[0-9a-f]+$/.test(value) && !isZero(value);
   // A decision alone names no span.
   if (id === undefined && span === undefined && parent === undefined) return {};
-  if (!isId(id, [16, 32]) || !isId(span, [16]) || (parent !== undefined && !isId(parent, [16]))) return malformed;
+  if (!isId(id, [16, 32]) || !isId(span, [16]) || (parent !== undefined && !isId(parent, [16]))) return malformed();
   const state = flags === '1' ? STATES['d'] : sampled === undefined ? UNDECIDED : STATES[sampled];
   return {
     trace_id: id?.padStart(32, '0'),

@@ -76,8 +76,8 @@ export function takeRbac(at: usize, bytes: usize): void {
       store<u32>(slot, <u32>valueBytes, 8);
     }
   }
-  const isFirst = load<u32>(SHADOWS) == <u32>DENIED || load<u32>(SHADOWS, SHADOW_SLOT) != <u32>DENIED;
-  const slot = isFirst && load<u32>(SHADOWS) != 0 ? SHADOWS : SHADOWS + SHADOW_SLOT;
+  // ABSENT is the least and DENIED the most that one can say.
+  const slot = load<u32>(SHADOWS) < load<u32>(SHADOWS, SHADOW_SLOT) ? SHADOWS + SHADOW_SLOT : SHADOWS;
   setNumber(SHADOW_RESULT, <u64>load<u32>(slot));
   if (load<u32>(slot, 8) > 0) setText(SHADOW_POLICY, <usize>load<u32>(slot, 4), <usize>load<u32>(slot, 8));
 }

@@ -14,7 +14,6 @@ import {
   DURATION_US,
   GRPC_STATUS,
   HAS_CERTIFICATE,
-  HEADERS,
   MTLS,
   number,
   OUTCOME_TEXTS,
@@ -30,14 +29,11 @@ import {
   SHADOW_RESULT,
   SOURCE_ADDRESS,
   START_NS,
-  SUBJECT,
   TLS_VERSION,
   TRACE,
-  TRACE_TEXT,
   TRANSPORT_FAILURE,
   textAt,
   textBytes,
-  USER_AGENT,
 } from './facts';
 import { SPAN_ID_AT, TRACE_FLAGS_AT } from './identifiers';
 import {
@@ -56,6 +52,7 @@ import {
   ENTRY_OUTCOME,
   ENTRY_PRIVATE,
   ENTRY_PUBLIC,
+  KIND_HTTP,
   OUTCOME_BYTES,
   OUTCOME_REFERENCES_AT,
   PHASE_BITS,
@@ -136,6 +133,30 @@ export function isPriority(verdict: u8): bool {
   return verdict == DENIED || verdict == FAILED;
 }
 
+/** Where the references to the row's texts stand, in the order of the facts from PATH on. */
+const TEXTS_AT: usize = memory.data<u8>([
+  <u8>ROW_PATH,
+  <u8>ROW_USER_AGENT,
+  <u8>ROW_SUBJECT,
+  <u8>ROW_HEADERS,
+  <u8>ROW_TRACE_TEXT,
+]);
+const TEXT_COUNT: u32 = 5;
+
+/** Writes what a request has and a connection has not. */
+function writeRequest(row: usize, bits: u32): void {
+  for (let i: u32 = 0; i < TEXT_COUNT; i++)
+    store<u16>(row + <usize>load<u8>(TEXTS_AT + i), reference(PATH + i, ENTRY_PRIVATE));
+  const attempts = number(ATTEMPTS);
+  store<u8>(row, attempts > 255 ? 255 : <u8>attempts, ROW_ATTEMPTS);
+  if ((bits & BIT_REQUEST_ID) != 0) memory.copy(row + ROW_REQUEST_ID, REQUEST_UUID, 16);
+  else if ((bits & BIT_REQUEST_ID_TEXT) != 0) store<u16>(row, reference(REQUEST_ID, ENTRY_PRIVATE), ROW_REQUEST_ID);
+  if ((bits & BIT_TRACE) != 0) {
+    memory.copy(row + ROW_TRACE_ID, TRACE, SPAN_ID_AT + 8);
+    store<u8>(row, load<u8>(TRACE, TRACE_FLAGS_AT), ROW_TRACE_FLAGS);
+  }
+}
+
 /**
  * Writes the facts as the batch's next row; false when a table is full. `mark`: sensor, phase and BIT_REPEAT; an open or interval
  * record is a repeat by itself.
@@ -155,24 +176,12 @@ export function writeRow(kind: u8, connection: u32, verdict: u8, mark: u32): boo
   store<u8>(row, verdict, ROW_VERDICT);
   store<u16>(row, <u16>connection, ROW_CONNECTION);
   store<u16>(row, <u16>outcome, ROW_OUTCOME);
-  store<u16>(row, reference(PATH, ENTRY_PRIVATE), ROW_PATH);
-  store<u16>(row, reference(USER_AGENT, ENTRY_PRIVATE), ROW_USER_AGENT);
-  store<u16>(row, reference(SUBJECT, ENTRY_PRIVATE), ROW_SUBJECT);
   store<u64>(row, number(START_NS), ROW_START_NS);
   // Numbers without their presence bit are zero.
   storeU48(row + ROW_DURATION_US, number(DURATION_US));
-  store<u16>(row, reference(HEADERS, ENTRY_PRIVATE), ROW_HEADERS);
   storeU48(row + ROW_REQUEST_BYTES, number(REQUEST_BYTES));
   storeU48(row + ROW_RESPONSE_BYTES, number(RESPONSE_BYTES));
-  const attempts = number(ATTEMPTS);
-  store<u8>(row, attempts > 255 ? 255 : <u8>attempts, ROW_ATTEMPTS);
-  store<u16>(row, reference(TRACE_TEXT, ENTRY_PRIVATE), ROW_TRACE_TEXT);
-  if ((bits & BIT_REQUEST_ID) != 0) memory.copy(row + ROW_REQUEST_ID, REQUEST_UUID, 16);
-  else if ((bits & BIT_REQUEST_ID_TEXT) != 0) store<u16>(row, reference(REQUEST_ID, ENTRY_PRIVATE), ROW_REQUEST_ID);
-  if ((bits & BIT_TRACE) != 0) {
-    memory.copy(row + ROW_TRACE_ID, TRACE, SPAN_ID_AT + 8);
-    store<u8>(row, load<u8>(TRACE, TRACE_FLAGS_AT), ROW_TRACE_FLAGS);
-  }
+  if (kind == KIND_HTTP) writeRequest(row, bits);
   count(TRUNCATED, <u64>cutCount());
   commitRow();
   return true;
