@@ -30,7 +30,7 @@ test('a stream that says its end has ended; one that is heard is open', () => {
       '2026-11-24T12:00:02.100000000Z',
       6,
       '2026-11-24T12:00:00.000000000Z',
-      2,
+      3,
     ],
   );
 });
@@ -152,6 +152,27 @@ test('a dead VM is named by another one of its proxy, once, and is open again wh
   assert.equal(t.stream(one, 6000).state, 'silent', 'sealed before it was named');
   t.note(one.entry(1, 7000));
   assert.equal(t.stream(one, 7000).state, 'open');
+});
+
+test('a VM that was named and ticks again was only held up, even when it has nothing to say', () => {
+  const proxy = new ProxyMaker('a', 1, 0, 600_000);
+  const [one, two, three, mute] = [proxy.vm(0), proxy.vm(1), proxy.vm(2), proxy.vm(3)];
+  const t = new Told().live(0).note(one.entry(1, 100), three.entry(1, 100));
+  const named = (vm: VmMaker) => ({ life: { vmsKnown: 4, vmsAlive: 3, silentStream: vm.stream } });
+  t.note(two.entry(0, 5000, named(one)), two.entry(0, 6000, named(mute)));
+  t.note(two.entry(0, 7000, { life: { vmsKnown: 4, vmsAlive: 2 } }));
+  const all = { life: { vmsKnown: 4, vmsAlive: 4 } };
+  // As of a tick that may have been before.
+  t.note(three.entry(1, 20_000, all));
+  assert.deepEqual([t.stream(one, 20_000).state, t.stream(mute, 20_000).state], ['silent', 'silent']);
+  t.note(two.entry(0, 21_000, all));
+  assert.equal(t.stream(one, 21_000).state, 'open');
+  assert.equal(t.coverage(21_000).proxies[0]?.streams.length, 3, 'who never sent anything is no stream');
+  t.note(two.entry(0, 30_000, named(one)), three.entry(1, 90_000, all));
+  assert.equal(t.stream(one, 90_000).state, 'silent');
+  t.note(three.entry(1, 90_001, all));
+  assert.equal(t.stream(one, 90_001).state, 'open', 'later than the longest tick');
+  assert.deepEqual(t.said, ['vm 01', 'vm 04', 'vm 01']);
 });
 
 test('a VM that lived longer than its naming knew is not dead, and what comes behind an end is no end', () => {

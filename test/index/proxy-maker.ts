@@ -71,13 +71,13 @@ export class ProxyMaker {
   readonly life: NonNullable<BatchFacts['life']>;
   readonly #first: number;
 
-  /** `sinceMs` after the tests' beginning; undefined: a proxy without shared data. */
+  /** `sinceMs` after the tests' beginning; undefined: a proxy without shared data. One of its VMs does not tick. */
   constructor(node: string | undefined, first: number, sinceMs: number | undefined, aliveIntervalMs = 1000) {
     this.node = node;
     this.#first = first;
     this.life = {
       ...(sinceMs === undefined ? {} : { proxySinceWallNs: START_NS + BigInt(sinceMs) * NS_PER_MS }),
-      ...{ aliveIntervalMs, vmsKnown: sinceMs === undefined ? 0 : 2, vmsAlive: sinceMs === undefined ? 0 : 2 },
+      ...{ aliveIntervalMs, vmsKnown: sinceMs === undefined ? 0 : 3, vmsAlive: sinceMs === undefined ? 0 : 2 },
     };
   }
 

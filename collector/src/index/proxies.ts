@@ -22,6 +22,8 @@ export class ProxyState {
   readonly streams = new Set<Stream>();
   /** Of these, the ones that did not say that they end. */
   readonly unended = new Set<Stream>();
+  /** Of these, the ones that another VM named as dead. */
+  readonly named = new Set<Stream>();
   lastHeardMs: number;
   aliveIntervalMs = 0;
   vmsKnown = 0;
@@ -63,6 +65,7 @@ export interface ProxyEvents {
 export interface StreamTable {
   get(name: string): Stream | undefined;
   make(name: string): Stream;
+  drop(stream: Stream): void;
 }
 
 const NOBODY: ProxyEvents = { vmSilent() {}, proxySilent() {}, proxyHeard() {} };
@@ -99,6 +102,8 @@ export class Proxies {
       this.#siblings(proxy).add(proxy);
     }
     if (life.silentStream !== undefined) this.#named(toHex(life.silentStream), stream, proxy, entry, streams);
+    else if (isNewest && life.vmsKnown > 0 && life.vmsAlive === life.vmsKnown)
+      this.#allTick(stream, proxy, entry, streams);
     if (proxy.unended.size > 0) this.#watched.add(proxy);
     else this.#watched.delete(proxy);
   }
@@ -149,6 +154,7 @@ export class Proxies {
     if (proxy === undefined) return;
     proxy.streams.delete(stream);
     proxy.unended.delete(stream);
+    proxy.named.delete(stream);
     stream.proxy = undefined;
     if (proxy.unended.size === 0) this.#watched.delete(proxy);
     if (proxy.streams.size > 0) return;
@@ -162,8 +168,19 @@ export class Proxies {
   #named(name: string, by: Stream, proxy: ProxyState, { clock }: BatchEntry, streams: StreamTable): void {
     if (name === by.name || proxy.sinceNs === undefined) return;
     const stream = streams.get(name) ?? this.#unheard(name, by, proxy, streams);
-    if (stream?.proxy === proxy && stream.giveUp(clock.sealedWallNs, clock.sealedMonoNs))
-      this.events.vmSilent(stream, proxy);
+    if (stream?.proxy !== proxy || !stream.giveUp(by.name, clock)) return;
+    proxy.named.add(stream);
+    this.events.vmSilent(stream, proxy);
+  }
+
+  /** Who was named and ticks again was only held up, and may have nothing to say for a long time. */
+  #allTick(by: Stream, proxy: ProxyState, { clock }: BatchEntry, streams: StreamTable): void {
+    for (const stream of proxy.named) {
+      if (stream.silence !== undefined && !stream.comeBack(by.name, clock)) continue;
+      proxy.named.delete(stream);
+      // It never sent anything, so it will not say that it ends either.
+      if (stream.batches === 0) streams.drop(stream);
+    }
   }
 
   /** A VM that never sent a batch, and of which another one tells. */

@@ -21,6 +21,9 @@ interface Run {
 const FILTER_BUFFERS_MAX = 33;
 const BUFFER_RECORDS_MAX = 700;
 
+/** What a VM says of others is as old as its last tick: the longest flush interval there is. */
+const TICK_NS_MAX = 60_000_000_000n;
+
 const NO_COUNTERS: Counters = {
   seen: 0,
   recorded: 0,
@@ -55,8 +58,8 @@ export class Stream {
   /** When a batch last came, by the collector's clock. */
   receivedMs: number | undefined;
   hasFin = false;
-  /** Another VM of the proxy said that this one is dead: when, by the proxy's clocks. */
-  silence: { readonly wallNs: bigint; readonly monoNs: bigint } | undefined;
+  /** Another VM of the proxy said that this one is dead: which, and when by the proxy's clocks. */
+  silence: { readonly by: string; readonly wallNs: bigint; readonly monoNs: bigint } | undefined;
   /** Undefined in version 1, whose proxies promise no sign of life. */
   proxy: ProxyState | undefined;
   #runs: Run[] = [];
@@ -92,9 +95,18 @@ export class Stream {
   }
 
   /** Another VM named it as dead; false when it is known to have lived later, or to have ended. */
-  giveUp(wallNs: bigint, monoNs: bigint): boolean {
-    if (this.hasFin || this.silence !== undefined || this.#lastMonoNs > monoNs) return false;
-    this.silence = { wallNs, monoNs };
+  giveUp(by: string, { sealedWallNs, sealedMonoNs }: BatchEntry['clock']): boolean {
+    if (this.hasFin || this.silence !== undefined || this.#lastMonoNs > sealedMonoNs) return false;
+    this.silence = { by, wallNs: sealedWallNs, monoNs: sealedMonoNs };
+    return true;
+  }
+
+  /** A VM of its proxy says that all of them tick: it ticks again, if that VM looked after it was named. */
+  comeBack(by: string, { sealedMonoNs }: BatchEntry['clock']): boolean {
+    if (this.silence === undefined) return false;
+    const afterNs = this.silence.monoNs + (by === this.silence.by ? 0n : TICK_NS_MAX);
+    if (sealedMonoNs <= afterNs) return false;
+    this.silence = undefined;
     return true;
   }
 

@@ -51,7 +51,11 @@ export class Streams {
   /** Least recently heard first, both. */
   readonly #held = new Map<string, Stream>();
   readonly #complete = new Map<string, Stream>();
-  readonly #table: StreamTable = { get: (name) => this.#get(name), make: (name) => this.#keep(new Stream(name)) };
+  readonly #table: StreamTable = {
+    get: (name) => this.#get(name),
+    make: (name) => this.#keep(new Stream(name)),
+    drop: (stream) => this.#drop(stream),
+  };
   #holes = 0;
   #timeMs = 0;
   #isLive = false;
@@ -116,9 +120,7 @@ export class Streams {
   #forgetOne(): void {
     const [oldest] = this.#complete.size > 0 ? this.#complete.values() : this.#held.values();
     if (oldest === undefined) return;
-    this.#held.delete(oldest.name);
-    this.#complete.delete(oldest.name);
-    this.#holes -= oldest.holes;
+    this.#drop(oldest);
     const { forgotten } = this;
     forgotten.streams++;
     if (!oldest.isComplete) forgotten.incomplete++;
@@ -127,7 +129,13 @@ export class Streams {
     forgotten.missingRecords += oldest.missingRecords;
     const dropped = droppedOf(oldest.counters);
     for (const reason of Object.keys(dropped) as (keyof typeof dropped)[]) forgotten.dropped[reason] += dropped[reason];
-    this.proxies.leave(oldest);
+  }
+
+  #drop(stream: Stream): void {
+    this.#held.delete(stream.name);
+    this.#complete.delete(stream.name);
+    this.#holes -= stream.holes;
+    this.proxies.leave(stream);
   }
 
   *[Symbol.iterator](): Iterator<Stream> {
