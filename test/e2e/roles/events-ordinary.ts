@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { askHttp2, type Caller, echoed, over } from './caller.ts';
+import { askHttp2, type Caller, closed, echoed, over } from './caller.ts';
 import { answered, ended, http, type RoleEvent } from './event.ts';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
@@ -103,6 +103,22 @@ export const PROTOCOLS: readonly RoleEvent[] = [
   http('WebSocket, closed by the upstream', (caller) => upgraded(caller, 'websocket', '/app/upgrade-once'), [
     ended('failed', 101, 'UC', /^upstream_reset_after_response_started/, { line: { received: 140, sent: 140 } }),
   ]),
+  http(
+    'an upgrade that the proxy does not know',
+    (caller) => caller.raw('web', `GET /app/ok HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n`),
+    ended('unknown', 403, '-', 'upgrade_failed'),
+  ),
+  http(
+    'a WebSocket that the upstream refuses',
+    async (caller) => {
+      const socket = await caller.open('web');
+      socket.write('GET /app/refused HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n');
+      await once(socket, 'data');
+      socket.end();
+      await closed(socket);
+    },
+    answered(400),
+  ),
   http('another upgrade', (caller) => upgraded(caller, 'echo'), LEFT),
   http(
     'CONNECT, HTTP/1.1',
@@ -147,6 +163,16 @@ export const BODIES: readonly RoleEvent[] = [
     answered(200, { line: { received: /^2\d+$/, sent: /^1\d+$/ } }),
   ),
   http('HEAD', (caller) => caller.ask('/app/length', { method: 'HEAD' }), answered(200, { line: { sent: 0 } })),
+  http(
+    'HEAD, answered by the proxy',
+    (caller) => caller.ask('/direct', { method: 'HEAD' }),
+    ended('allowed', 200, '-', 'direct_response', { line: { sent: 0 } }),
+  ),
+  http(
+    'an answer with a content length and trailers',
+    (caller) => caller.http2((session) => askHttp2(session, { ':path': '/test.Service/Trailers' })),
+    answered(200, { line: { sent: 700 } }),
+  ),
   http('204', (caller) => caller.ask('/app/nothing'), answered(204)),
   http('304', (caller) => caller.ask('/app/unchanged'), answered(304)),
   http(

@@ -185,3 +185,17 @@ export function assertStarts({ observed }: Run, recorder: Recorder): void {
   const median = distances.toSorted((a, b) => a - b)[distances.length >> 1];
   assert.ok(median !== undefined && median <= 1, `half of the starts are off by ${median} ms and more`);
 }
+
+/** Asserts that the counters in the batch headers are those of the records, and that nothing was given up. */
+export function assertCounters({ records, streams }: Run): void {
+  for (const { id, counters, isWhole } of streams) {
+    const own = records.filter(({ record }) => record.stream === id);
+    const interim = own.filter(({ record }) => record.phase !== 'end').length;
+    assert.ok(isWhole, `stream ${id} has a hole`);
+    assert.deepEqual(
+      [counters.seen, counters.recorded, counters.interim, counters.unwatched],
+      [own.length, own.length, interim, 0],
+      `seen, recorded, interim and unwatched of stream ${id}`,
+    );
+  }
+}

@@ -9,6 +9,7 @@ import { withEnvoy } from '../support.ts';
 import { type Caller, closed, over } from './caller.ts';
 import { assertConnection, assertExchange, msOf } from './compare.ts';
 import { answered, connection, ended, http, type RoleEvent, TCP } from './event.ts';
+import { assertCounters } from './judge.ts';
 import type { Recorder } from './places.ts';
 import { type Observed, runEvents } from './stage.ts';
 
@@ -80,7 +81,11 @@ function assertLife(records: readonly FlowRecord[], what: string): FlowRecord {
     const isEnd = one === end;
     assert.equal(one.connection.id, end.connection.id, what);
     assert.ok(Math.abs(msOf(one.time) - msOf(end.time)) <= 1, `${what}: ${one.time} and ${end.time} are one start`);
-    if (!isEnd) assert.deepEqual([one.verdict, one.record.repeat], ['unknown', true], what);
+    if (!isEnd) {
+      assert.deepEqual([one.verdict, one.record.repeat], ['unknown', true], what);
+      // A TLS fact that is read before the end is wrong, and stays so in Envoy's own log.
+      assert.deepEqual([one.source.principal, one.connection.tls_version], [undefined, undefined], what);
+    }
     if (before === undefined) {
       assert.ok(durationMs(one) >= OPEN_AFTER_MS, `${what}: opened after ${one.duration}`);
       continue;
@@ -139,5 +144,6 @@ test(
     const loggers: Recorder = { id: 'loggers', places: ['manager_logger', 'listener_logger'], settings };
     const run = await runEvents(t, envoy, [filters, loggers], EVENTS);
     for (const observed of run.observed) assertEvent(observed, filters, loggers);
+    assertCounters(run);
   },
 );

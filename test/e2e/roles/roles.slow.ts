@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { withEnvoy } from '../support.ts';
 import { EVENTS } from './events.ts';
-import { assertCounted, assertHappened, judgeAlone, judgeTogether } from './judge.ts';
+import { assertCounted, assertCounters, assertHappened, judgeAlone, judgeTogether } from './judge.ts';
 import { PLACES, type Place, type Recorder } from './places.ts';
 import { HTTP_LISTENERS, LISTENERS } from './proxy.ts';
 import { runEvents } from './stage.ts';
@@ -44,6 +44,7 @@ test('many rounds on two workers add up to what Envoy counted', envoy.options, a
     judgeTogether(one, recorder);
   }
   assertCounted(run, recorder, HTTP_LISTENERS, LISTENERS);
+  assertCounters(run);
   const streams = new Set(run.records.map(({ record }) => record.stream));
   assert.equal(streams.size, 2, 'a stream for each worker');
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { withEnvoy } from '../support.ts';
 import { EVENTS, THEMES } from './events.ts';
-import { assertCounted, assertStarts, judge } from './judge.ts';
+import { assertCounted, assertCounters, assertStarts, judge } from './judge.ts';
 import { assertMatrix, matrixOf } from './matrix.ts';
 import { PLACES, type Place, type Recorder } from './places.ts';
 import { HTTP_LISTENERS, LISTENERS } from './proxy.ts';
@@ -30,6 +30,7 @@ test(
     const judged = judge(run, alone, together);
     for (const recorder of [alone.http_filter, alone.manager_logger]) assertStarts(run, recorder);
     assertCounted(run, together, HTTP_LISTENERS, LISTENERS);
+    assertCounters(run);
     const streams = new Set(
       run.records.filter(({ cluster }) => cluster === together.id).map(({ record }) => record.stream),
     );

@@ -10,7 +10,7 @@ import { makeAuthority } from '../../../collector/src/demo/certificates.ts';
 import { type Envoy, startEnvoy } from '../../../collector/src/demo/envoy.ts';
 import type { Bootstrap } from '../../../collector/src/demo/envoy-parts.ts';
 import { freePorts, refusingPort } from '../../../collector/src/demo/ports.ts';
-import { readRecords } from '../../../collector/src/demo/recorded.ts';
+import { publishedStreams, readRecords, type StreamReport } from '../../../collector/src/demo/recorded.ts';
 import { type RealEnvoy, scratch, startCollector } from '../support.ts';
 import { type Line, type Log, linesOf } from './access-logs.ts';
 import { addressesOf, Caller, type Stage } from './caller.ts';
@@ -38,6 +38,8 @@ export interface Run {
   readonly observed: readonly Observed[];
   readonly records: readonly FlowRecord[];
   readonly lines: Readonly<Record<Log, readonly Line[]>>;
+  /** What the log's batch headers say of each stream. */
+  readonly streams: readonly StreamReport[];
   /** Envoy's statistics at the end, by name. */
   readonly stats: ReadonlyMap<string, number>;
 }
@@ -142,7 +144,8 @@ export async function startProxy(
       await proxy.stop();
       const records = await readAll(collector.url, stats.get('wasmcustom.meshtrail_recorded') ?? 0);
       const lines = perLog((log) => linesOf(logDir, log));
-      return { records, lines, stats };
+      const streams = await publishedStreams(collector.url, collector.vkey);
+      return { records, lines, streams, stats };
     },
   };
 }

@@ -80,9 +80,13 @@ function application(): RequestListener {
   };
 }
 
-/** Takes up any offered protocol, and echoes: everything, or `once`. */
+/** Takes up any offered protocol, unless it is to refuse, and echoes: everything, or `once`. */
 function upgrade(request: IncomingMessage, socket: Socket): void {
   socket.on('error', () => undefined);
+  if (request.url === '/app/refused') {
+    socket.end('HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno');
+    return;
+  }
   const { upgrade: protocol } = request.headers;
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${protocol}\r\n\r\n`);
   if (request.url?.endsWith('once')) socket.once('data', (data) => socket.end(data));
@@ -98,7 +102,8 @@ function answerGrpc(stream: ServerHttp2Stream, path: string): void {
     stream.respond({ ...type, 'grpc-status': '7' }, { endStream: true });
     return;
   }
-  stream.respond(type, { waitForTrailers: true });
+  const length = path.endsWith('Trailers') ? { 'content-length': String(PIECE.length) } : {};
+  stream.respond({ ...type, ...length }, { waitForTrailers: true });
   stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': status, 'grpc-message': 'said so' }));
   stream.end(PIECE);
 }
