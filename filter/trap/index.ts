@@ -3,10 +3,15 @@
 //
 // The command is the plugin's VM configuration: `log` traps in the log hook of an exchange that carries the header `x-trap`;
 // `log:N` in the Nth log hook of the VM, `tick:N` in the first tick after it, `allocate:N` hands the host no room after it;
-// `configure` traps when the plugin is configured.
+// `configure` traps when the plugin is configured. In the log hook and at a tick one VM of the proxy traps, and only once.
 
-import { proxy_get_buffer_bytes, proxy_get_header_map_value } from '../assembly/abi/env';
-import { MAP_REQUEST, OK } from '../assembly/abi/status';
+import {
+  proxy_get_buffer_bytes,
+  proxy_get_header_map_value,
+  proxy_get_shared_data,
+  proxy_set_shared_data,
+} from '../assembly/abi/env';
+import { MAP_REQUEST, NOT_FOUND, OK } from '../assembly/abi/status';
 import * as recorder from '../assembly/index';
 
 const BUFFER_VM_CONFIGURATION: u32 = 6;
@@ -36,6 +41,13 @@ function readCommand(at: usize, bytes: usize): void {
   }
 }
 
+/** Ends the VM, unless one of the proxy did already. */
+function trap(): void {
+  if (proxy_get_shared_data(HEADER, HEADER_BYTES, OUT, OUT + 4, OUT + 8) != NOT_FOUND) return;
+  proxy_set_shared_data(HEADER, HEADER_BYTES, HEADER, HEADER_BYTES, 0);
+  unreachable();
+}
+
 function isTold(): bool {
   if (after > 0) return logged >= after;
   return proxy_get_header_map_value(MAP_REQUEST, HEADER, HEADER_BYTES, OUT, OUT + 4) == OK && load<u32>(OUT, 4) > 0;
@@ -63,7 +75,7 @@ export function proxy_on_configure(root: u32, configurationBytes: u32): u32 {
 }
 
 export function proxy_on_tick(root: u32): void {
-  if (command == LETTER_T && logged >= after) unreachable();
+  if (command == LETTER_T && logged >= after) trap();
   recorder.proxy_on_tick(root);
 }
 
@@ -73,7 +85,7 @@ export function proxy_on_new_connection(context: u32): u32 {
 
 export function proxy_on_log(context: u32): void {
   logged++;
-  if (command == LETTER_L && isTold()) unreachable();
+  if (command == LETTER_L && isTold()) trap();
   recorder.proxy_on_log(context);
 }
 

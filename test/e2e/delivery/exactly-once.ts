@@ -8,7 +8,7 @@ import type { FlowRecord } from '../../../collector/src/core/record.ts';
 import { refusingPort } from '../../../collector/src/demo/ports.ts';
 import { auditLog, publishedStreams, readRecords, waitForEnds } from '../../../collector/src/demo/recorded.ts';
 import { isSound } from '../../../collector/src/demo/report.ts';
-import { makeTokens } from '../outcomes-config.ts';
+import { makeTokens } from '../roles/routes.ts';
 import { type RealEnvoy, scratch, startCollector } from '../support.ts';
 import { assertWhole, FAULTS, type Fault, FaultyCollector } from './faulty-collector.ts';
 import { EXCHANGES_BEGUN, FLUSH_MS, type Line, NODE, type ProxyInput, type RunningProxy, startProxy } from './proxy.ts';
@@ -57,6 +57,13 @@ export function assertSameExchanges(records: readonly FlowRecord[], lines: reado
   return records.length;
 }
 
+/** Every counter of a batch by the name of its metric. */
+export const metricNames = (counters: object): [name: string, value: number][] =>
+  Object.entries(counters).map(([name, value]) => [
+    name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    value as number,
+  ]);
+
 /** Everything that a test of delivery starts. */
 export interface Stage {
   readonly proxy: RunningProxy;
@@ -90,7 +97,7 @@ export async function startStage(
 }
 
 /** Which fault meets a delivery: none for most, each in turn for the others. */
-function faultOf(delivery: number, every: number): Fault | undefined {
+export function faultOf(delivery: number, every: number): Fault | undefined {
   return delivery % every === every - 1 ? FAULTS[Math.floor(delivery / every) % FAULTS.length] : undefined;
 }
 

@@ -118,6 +118,16 @@ export class Client {
     return counts;
   }
 
+  /** Sends GETs, several at once, and sees each end with a status. */
+  async getAll(paths: readonly string[], status: number, atOnce = 16): Promise<void> {
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      for (let path = paths[next++]; path !== undefined; path = paths[next++])
+        assert.equal(await this.#ask('ok', path), status, path);
+    };
+    await Promise.all(Array.from({ length: atOnce }, worker));
+  }
+
   /** Sends one exchange and sees it end as it must. */
   async send(kind: Kind, i: number): Promise<void> {
     const path = pathOf(kind, i);

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { compilerArguments } from '../../../tools/set-up/filter.js';
 import { ROOT } from '../command.ts';
 
 interface Target {
@@ -22,9 +23,10 @@ export function buildTrapModule(dir: string): string {
   const args = Object.entries({ ...options, optimizeLevel, shrinkLevel, outFile }).flatMap(([name, value]) =>
     [value].flat().flatMap((one) => [`--${name}`, String(one)]),
   );
-  // The compiler finds a transform by an absolute path only.
-  const transform = join(ROOT, 'tools', 'static-data.js');
-  const asc = join(ROOT, 'node_modules', 'assemblyscript', 'bin', 'asc.js');
+  // All that the release is compiled with, but another entry: the compiler would take both.
+  const release = compilerArguments(ROOT, 'release');
+  const [asc = ''] = release;
+  const transform = release[release.indexOf('--transform') + 1] ?? '';
   const entry = 'filter/trap/index.ts';
   const run = spawnSync(
     process.execPath,

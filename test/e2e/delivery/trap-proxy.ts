@@ -56,9 +56,14 @@ export interface Outcome {
   readonly newTcp: Fate;
   /** Lines of Envoy's log that tell of a trap. */
   readonly traps: number;
+  /** How often Envoy loaded the module again. */
+  readonly reloads: number;
 }
 
-const ANSWER_MS_MAX = 1000;
+/** Envoy closes a connection up to a second after it gave it up. */
+const ANSWER_MS_MAX = 3000;
+/** As long as Envoy by default waits before it loads a module again. */
+const RELOAD_MS = 1500;
 const TRIGGERS = 4;
 
 async function startEcho(t: TestContext): Promise<number> {
@@ -132,21 +137,26 @@ const LAST: Readonly<Record<Role, string>> = {
   'access logger': 'WasmAccessLog',
 };
 
-/** Sends something on an open stream, and waits for its echo. */
+/** What a socket says next, or that it is closed; undefined when neither comes in time. */
+async function next(socket: Socket): Promise<Buffer | 'closed' | undefined> {
+  if (socket.destroyed) return 'closed';
+  return await new Promise((resolve) => {
+    const timer = setTimeout(() => done(undefined), ANSWER_MS_MAX);
+    const done = (what: Buffer | 'closed' | undefined): void => {
+      clearTimeout(timer);
+      socket.off('data', done).off('close', close);
+      resolve(what);
+    };
+    const close = (): void => done('closed');
+    socket.on('data', done).on('close', close);
+  });
+}
+
+/** Sends something on a stream, and waits for its echo. */
 async function echoed(socket: Socket): Promise<Fate> {
-  if (socket.destroyed || socket.readyState !== 'open') return 'closed';
-  const over = new AbortController();
-  const { signal } = over;
-  const fates: Promise<Fate>[] = [
-    once(socket, 'data', { signal }).then(() => 'fine'),
-    once(socket, 'close', { signal }).then(() => 'closed'),
-    sleep(ANSWER_MS_MAX, 'silent', { signal }),
-  ];
-  for (const fate of fates) fate.catch(() => undefined);
   socket.write('ping');
-  const fate = await Promise.race(fates);
-  over.abort();
-  return fate;
+  const what = await next(socket);
+  return what === undefined ? 'silent' : String(what) === 'ping' ? 'fine' : 'closed';
 }
 
 function opened(t: TestContext, port: number): Socket {
@@ -160,10 +170,9 @@ async function openWebSocket(t: TestContext, port: number): Promise<{ readonly s
   const socket = opened(t, port);
   const lines = ['host: a', 'connection: upgrade', 'upgrade: websocket', 'sec-websocket-key: AA'];
   socket.write(`GET /socket HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
-  const [answer] = await Promise.race([once(socket, 'data'), once(socket, 'close')]);
-  const status = /^HTTP\/1.1 (\d+)/.exec(String(answer))?.[1];
+  const status = /^HTTP\/1.1 (\d+)/.exec(String(await next(socket)))?.[1];
   if (status === undefined) return { socket, fate: 'closed' };
-  return { socket, fate: status === '101' ? await echoed(socket) : (`status ${Number(status)}` as Fate) };
+  return { socket, fate: status === '101' ? await echoed(socket) : `status ${Number(status)}` };
 }
 
 async function asked(port: number, agent: Agent | false): Promise<Fate> {
@@ -195,13 +204,32 @@ export async function playTrap(t: TestContext, input: TrapInput): Promise<Outcom
   for (let i = 0; i < TRIGGERS; i++) meanwhile.push(await asked(http, false));
   await sleep(3 * FLUSH_MS);
   const [keptAlive, webSocket, tcpFate] = [await asked(http, agent), await echoed(socket), await echoed(stream)];
+  await sleep(RELOAD_MS);
   const newRequests: Fate[] = [];
   for (let i = 0; i < 2; i++) newRequests.push(await asked(http, false));
   const { fate: newWebSocket } = await openWebSocket(t, http);
   const newTcp = await echoed(opened(t, tcp));
   assert.equal(envoy.ended(), undefined, 'the proxy itself goes on');
+  const stats = await (await fetch(`${envoy.adminUrl}/stats?filter=vm_reload_success`)).text();
+  const reloads = Number(/vm_reload_success: (\d+)/.exec(stats)?.[1] ?? 0);
   await envoy.stop();
   const log = readFileSync(join(input.dir, 'envoy.log'), 'utf8');
   const traps = log.match(/Uncaught RuntimeError/g)?.length ?? 0;
-  return { meanwhile, keptAlive, webSocket, tcp: tcpFate, newRequests, newWebSocket, newTcp, traps };
+  return { meanwhile, keptAlive, webSocket, tcp: tcpFate, newRequests, newWebSocket, newTcp, traps, reloads };
+}
+
+/** An outcome as a cell of the table in docs/filter.md. */
+export function told(outcome: Outcome): string {
+  const { meanwhile, keptAlive, webSocket, tcp, newRequests, newWebSocket, newTcp, reloads } = outcome;
+  const open = { 'kept-alive': keptAlive, WebSocket: webSocket, TCP: tcp };
+  const closed = Object.entries(open).flatMap(([name, fate]) => (fate === 'closed' || fate === 'silent' ? [name] : []));
+  const late = [...newRequests, newWebSocket, newTcp];
+  const refuses = late.some((fate) => fate !== 'fine')
+    ? ['refuses what is new, for ever']
+    : [...meanwhile, keptAlive].some((fate) => fate !== 'fine' && fate !== 'closed')
+      ? ['refuses requests for a while']
+      : [];
+  const harm = [...(closed.length > 0 ? [`closes ${closed.join(', ')}`] : []), ...refuses];
+  const end = outcome.traps === 0 ? [] : [reloads > 0 ? 'loaded again' : 'dead'];
+  return [...(harm.length > 0 ? harm : ['no harm']), ...end].join('; ');
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { scratch, withEnvoy } from '../support.ts';
 import { buildTrapModule } from './trap-module.ts';
-import { POLICIES, type Policy, playTrap, ROLES } from './trap-proxy.ts';
+import { POLICIES, type Policy, playTrap, ROLES, told } from './trap-proxy.ts';
 
 const envoy = withEnvoy();
 
@@ -23,6 +23,6 @@ test('traps', envoy.options, async (t) => {
             policy,
             command,
           });
-          t.diagnostic(JSON.stringify(outcome));
+          t.diagnostic(`${told(outcome)} ${JSON.stringify(outcome)}`);
         });
 });
