@@ -1,9 +1,12 @@
 // Log entries as text (docs/formats.md section 3): one spelling, checked by writing what was read and comparing.
 
-import { equalBytes, fromBase64, fromHex, fromUtf8, parseDecimal, toBase64, toHex, utf8 } from '../bytes.ts';
+import { equalBytes, fromBase64, fromHex, fromUtf8, toBase64, toHex, utf8 } from '../bytes.ts';
 import { MeshtrailError, reasonOf } from '../error.ts';
 import type { Batch, Counters, ProxyLife } from './batch.ts';
+import { bad, bytesOf, escapeText, Lines, number, unescapeText } from './entry-text.ts';
 import { dictionaryRoot, recordRoot } from './roots.ts';
+
+export { escapeText };
 
 /** The sender's verified certificate, where ingest has one. */
 export interface PeerIdentity {
@@ -67,32 +70,6 @@ export interface HeartbeatEntry {
 }
 
 export type Entry = BatchEntry | ConflictEntry | HeartbeatEntry;
-
-const PLAIN = /[A-Za-z0-9\-._~:/@,]/;
-
-/** Percent-encodes free text: what could end a field or a line cannot stand in an entry. */
-export function escapeText(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) {
-    const char = String.fromCharCode(byte);
-    text += byte < 128 && PLAIN.test(char) ? char : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
-  }
-  return text;
-}
-
-function unescapeText(text: string): Uint8Array {
-  if (!/^(?:[A-Za-z0-9\-._~:/@,]|%[0-9A-F]{2})+$/.test(text))
-    throw bad(`${JSON.stringify(text.slice(0, 80))} is not percent-encoded text`);
-  return utf8Latin(
-    text.replaceAll(/%([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
-  );
-}
-
-const utf8Latin = (text: string): Uint8Array => Uint8Array.from(text, (c) => c.charCodeAt(0));
-
-function bad(why: string): MeshtrailError {
-  return new MeshtrailError('ENTRY_MALFORMED', `The log entry is malformed: ${why}.`);
-}
 
 const orDash = (bytes: Uint8Array | undefined, format: (bytes: Uint8Array) => string): string =>
   bytes === undefined ? '-' : format(bytes);
@@ -175,33 +152,6 @@ export function formatEntry(entry: Entry): Uint8Array {
         ? conflictLines(entry)
         : ['meshtrail/heartbeat/v1', `time ${entry.timeMs}`];
   return utf8(`${lines.join('\n')}\n`);
-}
-
-/** Reads lines of space-separated fields in a fixed order. */
-class Lines {
-  private readonly lines: string[];
-  private at = 0;
-  constructor(lines: string[]) {
-    this.lines = lines;
-  }
-  fields(name: string, countMin: number, countMax = countMin): string[] {
-    const [first, ...fields] = (this.lines[this.at++] ?? '').split(' ');
-    if (first !== name || fields.length < countMin || fields.length > countMax)
-      throw bad(`line ${this.at} is not "${name}" with ${countMin} field${countMin === 1 ? '' : 's'}`);
-    return fields;
-  }
-}
-
-function number(text: string | undefined): number {
-  const value = parseDecimal(text ?? '');
-  if (value === undefined) throw bad(`${JSON.stringify(text)} is no number`);
-  return value;
-}
-
-function bytesOf(text: string | undefined, length: number, decode: (text: string) => Uint8Array): Uint8Array {
-  const bytes = decode(text ?? '');
-  if (bytes.length !== length) throw bad(`${JSON.stringify(text)} does not hold ${length} bytes`);
-  return bytes;
 }
 
 const hash = (text: string | undefined): Uint8Array => bytesOf(text, 32, fromBase64);
