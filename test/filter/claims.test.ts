@@ -52,6 +52,18 @@ for (const [value, claim] of CLAIMS)
     assert.equal(claimIn(value), claim);
   });
 
+test('certificates that come again, in any order, name their own caller', () => {
+  const sameLength = [
+    `By=aaaa;URI=${CALLER}`,
+    `By=bbbb;URI=${CALLER}`,
+    `URI=aaaa;By=${CALLER}`,
+    `Hash=aa;By=${CALLER}`,
+  ];
+  const long = `By=${'l'.repeat(600)};URI=${CALLER}`;
+  const values = [...sameLength, ...CLAIMS.map(([value]) => value), long, 'URI=x', 'x'];
+  assertRecorded([...values, ...values, ...values.toReversed(), ...values].map(withCertificate));
+});
+
 test('a claim never stands where an observed identity does', () => {
   const [record] = recorded([{ ...withCertificate(`URI=${CALLER}/claimed`), mtls: undefined, tlsVersion: undefined }]);
   assert.equal(record?.['claimed_principal'], `${CALLER}/claimed`);

@@ -62,6 +62,7 @@ const TEXT_FIELDS = [
   'peerDigest',
   'transportFailure',
   'filterChain',
+  'filterStatePrincipal',
 ] as const satisfies readonly (keyof Exchange)[]; // prettier-ignore
 
 test('each fact alone absent, and each text alone empty', () => {
@@ -85,6 +86,7 @@ test('texts at their limit, one byte beyond, and far beyond', () => {
     'localPrincipal',
     'upstreamPrincipal',
     'upstreamLocalPrincipal',
+    'filterStatePrincipal',
   ]);
   const exchanges = TEXT_FIELDS.filter((key) => !['protocol', 'tlsVersion', 'peerDigest'].includes(key)).flatMap(
     (key) =>
@@ -105,6 +107,8 @@ test('texts at their limit, one byte beyond, and far beyond', () => {
     [':authority', LIMITS.authority],
     ['user-agent', LIMITS.userAgent],
     ['content-type', LIMITS.other],
+    ['content-encoding', LIMITS.other],
+    ['b3', LIMITS.other],
     ['x-request-id', LIMITS.other],
     ['traceparent', LIMITS.other],
   ];
@@ -258,6 +262,87 @@ test('a filter whose metadata cannot be handed over hides no decision', () => {
     ordinary({ rbac, claims, otherMetadata: new Map<string, Value>([['none', {}]]) }),
     ordinary({ otherMetadata: {} }),
   ]);
+});
+
+test('types and encodings of both sides, as they were claimed', () => {
+  const exchange = withHeaders(ordinary(), { 'content-type': 'application/json', 'content-encoding': 'gzip' });
+  const responseHeaders: Pairs = [
+    [':status', '200'],
+    ['content-encoding', ''],
+    ['content-type', 'text/html'],
+    ['content-encoding', 'br'],
+    ['content-type', 'later'],
+  ];
+  const [record] = recorded([{ ...exchange, responseHeaders }]);
+  assert.equal(record?.['request_content_type'], 'application/json');
+  assert.equal(record?.['request_encoding'], 'gzip');
+  assert.equal(record?.['response_content_type'], 'text/html');
+  assert.equal(record?.['response_encoding'], 'br');
+  assertRecorded([{ ...exchange, responseHeaders }]);
+  for (const length of [255, 256, 257, 1000])
+    assertRecorded([
+      {
+        ...exchange,
+        responseHeaders: [
+          [':status', '200'],
+          ['content-encoding', 'e'.repeat(length)],
+        ],
+      },
+    ]);
+});
+
+const LENGTHS = [
+  '0',
+  '1',
+  '1000',
+  '9007199254740991',
+  '9007199254740992',
+  '99999999999999999',
+  '01',
+  '+1',
+  '1 ',
+  '',
+  'x',
+];
+
+test('the size of a response: from its headers where they say it, asked for everywhere else', () => {
+  const withLength = (more: Exchange, ...lengths: string[]): Exchange => ({
+    ...ordinary({ responseBytes: 77n, ...more }),
+    responseHeaders: [
+      [':status', `${more.code ?? 200n}`],
+      ...lengths.map((length) => ['content-length', length] as const),
+      ['server', 'envoy'],
+    ],
+  });
+  const method = (name: string): Exchange => withHeaders(ordinary(), { ':method': name });
+  const exchanges = [
+    ...LENGTHS.map((length) => withLength({}, length)),
+    withLength({}),
+    withLength({}, '5', '5'),
+    ...[101n, 199n, 200n, 201n, 204n, 206n, 302n, 304n, 399n, 400n, 503n].map((code) => withLength({ code }, '5')),
+    ...[1n, 0x20n, 0x4000n].map((responseFlags) => withLength({ responseFlags }, '5')),
+    ...['GET', 'HEAD', 'CONNECT', 'head', 'POST'].map((name) =>
+      withLength({ requestHeaders: method(name).requestHeaders }, '5'),
+    ),
+    withLength({ responseTrailers: [['x-trailer', 'a']] }, '5'),
+    withLength({ requestHeaders: undefined }, '5'),
+  ];
+  assertRecorded(exchanges);
+  const sizes = recorded(exchanges.slice(0, 3)).map((record) => record['response_bytes']);
+  const map = ':status200content-lengthserverenvoy'.length;
+  assert.deepEqual(sizes, [map + 1 + 0, map + 1 + 1, map + 4 + 1000]);
+});
+
+test('a first attempt that the request itself tells of, and every other one', () => {
+  const said = (count: string, more: Exchange = {}): Exchange =>
+    withHeaders(ordinary({ attempts: 9n, ...more }), { 'x-envoy-attempt-count': count });
+  const exchanges = [said('1'), said('2'), said('01'), said('x'), said('1', { code: 503n, responseFlags: 0x40n })];
+  assertRecorded(exchanges.map((exchange) => ({ ...exchange, responseHeaders: [] })));
+  assertRecorded(exchanges);
+  assert.deepEqual(
+    recorded(exchanges).map((record) => record['attempts']),
+    [1, 9, 9, 9, 9],
+  );
 });
 
 test('decisions of RBAC and claims of a token', () => {

@@ -1,10 +1,14 @@
 // Comparisons over linear memory. A text constant (text.ts) is one length byte with the bytes behind it.
 
 export function isEqual(a: usize, b: usize, bytes: usize): bool {
-  const whole = bytes & ~7;
-  for (let i: usize = 0; i < whole; i += 8) if (load<u64>(a + i) != load<u64>(b + i)) return false;
-  for (let i = whole; i < bytes; i++) if (load<u8>(a + i) != load<u8>(b + i)) return false;
-  return true;
+  if (bytes < 8) {
+    for (let i: usize = 0; i < bytes; i++) if (load<u8>(a + i) != load<u8>(b + i)) return false;
+    return true;
+  }
+  // The last word overlaps the one before it.
+  const last = bytes - 8;
+  for (let i: usize = 0; i < last; i += 8) if (load<u64>(a + i) != load<u64>(b + i)) return false;
+  return load<u64>(a + last) == load<u64>(b + last);
 }
 
 export function isZero(at: usize, bytes: usize): bool {

@@ -44,10 +44,14 @@ function mix(hash: u64, word: u64): u64 {
 
 function hashOf(kind: u32, at: usize, bytes: usize): u32 {
   let hash = mix(hashKey, ((<u64>kind) << 32) | <u64>bytes);
-  const whole = bytes & ~7;
-  for (let i: usize = 0; i < whole; i += 8) hash = mix(hash, load<u64>(at + i));
   let rest: u64 = 0;
-  for (let i = whole; i < bytes; i++) rest = (rest << 8) | <u64>load<u8>(at + i);
+  if (bytes < 8) for (let i: usize = 0; i < bytes; i++) rest = (rest << 8) | <u64>load<u8>(at + i);
+  else {
+    // The last word overlaps the one before it.
+    const last = bytes - 8;
+    for (let i: usize = 0; i < last; i += 8) hash = mix(hash, load<u64>(at + i));
+    rest = load<u64>(at + last);
+  }
   return <u32>(mix(hash, rest) >> 16);
 }
 
