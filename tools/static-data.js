@@ -155,7 +155,7 @@ class Plan {
       if (node instanceof ArrayLiteralExpression)
         node.elementExpressions = this.head.map((byte) => number(byte, node.range));
       if (node instanceof IntegerLiteralExpression && Number(node.value) === REST_STAND_IN)
-        return number(this.restBytes, node.range);
+        return number(Math.max(this.restBytes, 1), node.range);
       return undefined;
     });
   }
