@@ -30,7 +30,7 @@ import {
   SENSOR_NETWORK_FILTER,
 } from '../record/layout';
 import { isPriority, writeRow } from '../record/row';
-import { UNKNOWN, verdictOf, verdictOfConnection } from '../record/verdict';
+import { INVALID, UNKNOWN, verdictOf, verdictOfConnection } from '../record/verdict';
 import { bufferAt, freeBuffer, freeBuffers, LAST_BUFFER, markSealed, NONE, unacknowledged } from './buffers';
 import { connectionReference } from './connection';
 import { takeClosedConnection, takeLiving } from './connections';
@@ -106,13 +106,18 @@ export function recordExchange(sensor: u32): void {
   const connection = number(CONNECTION_ID);
   const isSame = connection != 0 && connection == lastConnection && mark == lastMark;
   const isRepeat = isSame && sensor != lastSensor;
-  if (write(KIND_HTTP, verdictOf(), isRepeat ? sensor | BIT_REPEAT : sensor) && !isRepeat) {
+  const verdict = verdictOf();
+  if (write(KIND_HTTP, verdict, isRepeat ? sensor | BIT_REPEAT : sensor) && !isRepeat) {
+    if (verdict == INVALID) store<u64>(BROKEN_CONNECTIONS + 8 * (<usize>connection & 4095), connection);
     lastConnection = connection;
     lastMark = mark;
     lastSensor = sensor;
   }
   sendFull();
 }
+
+/** Ids of connections on which a request was no HTTP: Envoy may not even note their protocol, and closes them later. */
+const BROKEN_CONNECTIONS: usize = memory.data(32768, 8); // 4,096 x u64
 
 /** Ids of connections that were recorded, each at the place of its lowest bits: their other reports follow at once. */
 const RECORDED_CONNECTIONS: usize = memory.data(2048, 8); // 256 x u64
@@ -123,7 +128,9 @@ export function recordConnection(sensor: u32): void {
   takeClosedConnection();
   const connection = number(CONNECTION_ID);
   const place = RECORDED_CONNECTIONS + 8 * (<usize>connection & 255);
-  const isRepeat = number(PROTOCOL) != 0 || (connection != 0 && load<u64>(place) == connection);
+  const isBroken = load<u64>(BROKEN_CONNECTIONS + 8 * (<usize>connection & 4095)) == connection;
+  const isKnown = connection != 0 && (isBroken || load<u64>(place) == connection);
+  const isRepeat = number(PROTOCOL) != 0 || isKnown;
   if (write(KIND_CONNECTION, verdictOfConnection(), isRepeat ? sensor | BIT_REPEAT : sensor))
     store<u64>(place, connection);
   sendFull();
