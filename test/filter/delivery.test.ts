@@ -336,3 +336,24 @@ test('a refusal holds up the batch that it refuses, and no other', () => {
     'each of the others at its tick, once',
   );
 });
+
+test('where deliveries pass a listener of the proxy itself, each makes one record, and nothing grows', () => {
+  const recorder = recorderWith((call) => {
+    recorder.record(ordinary({ upstreamCluster: CLUSTER }));
+    return acknowledge(call);
+  });
+  for (let i = 0; i < 500; i++) recorder.record(ordinary());
+  const perMinute = Array.from({ length: 3 }, () => {
+    const before = recorder.sent.length;
+    recorder.envoy.advance(60_000);
+    return recorder.sent.length - before;
+  });
+  assert.deepEqual(perMinute, [60, 60, 60], 'one a tick, with one record');
+  recorder.assertHealthy();
+  assert.ok(
+    recorder
+      .batches()
+      .slice(2)
+      .every(({ rowCount }) => rowCount === 1),
+  );
+});

@@ -26,6 +26,8 @@ export interface Exchange {
   readonly upstreamFailure?: Text | undefined;
   /** Dynamic metadata of the RBAC filter, and claims of a verified token. */
   readonly rbac?: ReadonlyMap<string, Value> | undefined;
+  /** Of the network RBAC filter. */
+  readonly networkRbac?: ReadonlyMap<string, Value> | undefined;
   readonly claims?: ReadonlyMap<string, Value> | undefined;
   /** Dynamic metadata of some other filter. */
   readonly otherMetadata?: Value | undefined;
@@ -55,6 +57,7 @@ export interface Exchange {
 export function factsOf(exchange: Exchange): Facts {
   const filters = new Map<string, Value>();
   if (exchange.rbac !== undefined) filters.set('envoy.filters.http.rbac', exchange.rbac);
+  if (exchange.networkRbac !== undefined) filters.set('envoy.filters.network.rbac', exchange.networkRbac);
   if (exchange.claims !== undefined)
     filters.set('envoy.filters.http.jwt_authn', new Map([['payload', exchange.claims]]));
   if (exchange.otherMetadata !== undefined) filters.set('com.example.other', exchange.otherMetadata);

@@ -202,6 +202,21 @@ test('a connection that the proxy refused has its policy', () => {
   assert.equal(record?.['code_details'], 'rbac_access_denied_matched_policy[net-deny]');
 });
 
+test('a connection that a trial policy would have refused has that policy', () => {
+  const mesh = new Mesh(['network']);
+  const networkRbac = new Map([
+    ['shadow_engine_result', 'denied'],
+    ['shadow_effective_policy_id', 'trial'],
+  ]);
+  const facts = factsOf(tcp({ networkRbac }));
+  mesh.listener.connect(facts).close(2, facts);
+  const [record] = mesh.records();
+  assert.deepEqual(
+    [record?.['verdict'], record?.['shadow_result'], record?.['shadow_policy']],
+    ['allowed', 2, 'trial'],
+  );
+});
+
 test('details of an exchange are not taken for the end of its connection', () => {
   const mesh = new Mesh(['listenerLoggers']);
   const facts = factsOf({ ...tcp(), codeDetails: 'via_upstream' });

@@ -17,6 +17,7 @@ import { keyAt, keyBytes, nextPair, openPairs, pairValueAt, pairValueBytes } fro
 import { text } from './text';
 
 export const RBAC = text('envoy.filters.http.rbac');
+const NETWORK_RBAC = text('envoy.filters.network.rbac');
 export const JWT = text('envoy.filters.http.jwt_authn');
 const ENFORCED_RESULT = text('enforced_engine_result');
 const ENFORCED_POLICY = text('enforced_effective_policy_id');
@@ -43,7 +44,8 @@ export function takeMetadata(at: usize, bytes: usize): void {
   while (nextPair(FILTERS_WALK)) {
     const name = keyAt(FILTERS_WALK);
     const nameBytes = keyBytes(FILTERS_WALK);
-    if (isText(name, nameBytes, RBAC)) takeRbac(pairValueAt(FILTERS_WALK), pairValueBytes(FILTERS_WALK));
+    if (isText(name, nameBytes, RBAC) || isText(name, nameBytes, NETWORK_RBAC))
+      takeRbac(pairValueAt(FILTERS_WALK), pairValueBytes(FILTERS_WALK));
     else if (isText(name, nameBytes, JWT)) takeTokens(pairValueAt(FILTERS_WALK), pairValueBytes(FILTERS_WALK));
   }
 }
