@@ -128,7 +128,10 @@ export function judgeTogether(observed: Observed, recorder: Recorder): string | 
     assertRecords(observed, LOGGERS.includes(place) ? ofLogger(sensed, place, recorder) : sensed, place, recorder);
   }
   const counted = records.filter(({ record }) => record.repeat !== true);
-  const told = records.map(({ record }) => `${record.sensor}${record.repeat === true ? ' (repeat)' : ''}`).join(', ');
+  const told = records
+    .toSorted((a, b) => a.record.number - b.record.number)
+    .map(({ record }) => `${record.number} ${record.sensor}${record.repeat === true ? ' (repeat)' : ''}`)
+    .join(', ');
   const what = `${event.name}, ${recorder.id}: ${told}`;
   assert.equal(counted.length, countOf(observed, recorder.places), `${what}; counted so often`);
   const sensors = new Set(counted.map(({ record }) => record.sensor));
