@@ -9,6 +9,8 @@ export type Log = (typeof LOGS)[number];
 export type Value = string | number | null;
 export type Line = Readonly<Record<string, Value>>;
 
+const rbac = (layer: string, what: string): string => `%DYNAMIC_METADATA(envoy.filters.${layer}.rbac:${what})%`;
+
 /** Facts of a connection; every log has them. */
 const CONNECTION_FIELDS = {
   start: '%START_TIME(%s.%9f)%',
@@ -28,6 +30,9 @@ const CONNECTION_FIELDS = {
   direct: '%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%',
   local: '%DOWNSTREAM_LOCAL_ADDRESS%',
   peer: '%DOWNSTREAM_PEER_URI_SAN%',
+  net_enforced_result: rbac('network', 'enforced_engine_result'),
+  net_shadow_result: rbac('network', 'istio_dry_run_deny_shadow_engine_result'),
+  net_shadow_policy: rbac('network', 'istio_dry_run_deny_shadow_effective_policy_id'),
   told: '%FILTER_STATE(io.istio.peer_principal:PLAIN)%',
   own: '%DOWNSTREAM_LOCAL_URI_SAN%',
   subject: '%DOWNSTREAM_PEER_SUBJECT%',
@@ -43,7 +48,6 @@ const CONNECTION_FIELDS = {
   upstream_failure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%',
 } as const;
 
-const rbac = (what: string): string => `%DYNAMIC_METADATA(envoy.filters.http.rbac:${what})%`;
 const token = (claim: string): string => `%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:${claim})%`;
 
 /** And of an exchange. */
@@ -69,9 +73,9 @@ const EXCHANGE_FIELDS = {
   grpc_attribute: '%CEL(response.grpc_status)%',
   route: '%ROUTE_NAME%',
   attempts: '%UPSTREAM_REQUEST_ATTEMPT_COUNT%',
-  enforced_result: rbac('enforced_engine_result'),
-  shadow_result: rbac('istio_dry_run_deny_shadow_engine_result'),
-  shadow_policy: rbac('istio_dry_run_deny_shadow_effective_policy_id'),
+  enforced_result: rbac('http', 'enforced_engine_result'),
+  shadow_result: rbac('http', 'istio_dry_run_deny_shadow_engine_result'),
+  shadow_policy: rbac('http', 'istio_dry_run_deny_shadow_effective_policy_id'),
   token_issuer: token('iss'),
   token_subject: token('sub'),
 } as const;

@@ -69,11 +69,17 @@ function connectionOfLine(line: Line): Facts {
     'upstream.address': get(line, 'upstream'),
     'upstream.principal': get(line, 'upstream_peer'),
     'upstream.transport_failure_reason': get(line, 'upstream_failure'),
+    // Of a refusal network RBAC leaves no result, but its words.
+    'rbac.result':
+      get(line, 'net_enforced_result') ??
+      (String(line['termination']).startsWith('rbac_access_denied') ? 'denied' : null),
+    'rbac.shadow_result': get(line, 'net_shadow_result'),
+    'rbac.shadow_policy': get(line, 'net_shadow_policy'),
   };
 }
 
 function connectionOfRecord(record: FlowRecord): Facts {
-  const { source, destination, connection, request, response, upstream } = record;
+  const { source, destination, connection, request, response, upstream, rbac } = record;
   return {
     'connection.id': orNull(connection.id),
     'connection.direction': orNull(connection.direction),
@@ -100,6 +106,9 @@ function connectionOfRecord(record: FlowRecord): Facts {
     'upstream.address': orNull(upstream.address),
     'upstream.principal': orNull(upstream.principal),
     'upstream.transport_failure_reason': underscored(upstream.transport_failure_reason),
+    'rbac.result': orNull(rbac.result),
+    'rbac.shadow_result': orNull(rbac.shadow_result),
+    'rbac.shadow_policy': orNull(rbac.shadow_policy),
   };
 }
 
@@ -139,7 +148,7 @@ function exchangeOfLine(line: Line, isFull: boolean): Facts {
 }
 
 function exchangeOfRecord(record: FlowRecord): Facts {
-  const { request, response, rbac, token, upstream } = record;
+  const { request, response, token, upstream } = record;
   return {
     ...connectionOfRecord(record),
     'request.method': orNull(request.method),
@@ -157,9 +166,6 @@ function exchangeOfRecord(record: FlowRecord): Facts {
     'response.grpc_status': orNull(response.grpc_status),
     route: orNull(record.route),
     'upstream.request_attempt_count': orNull(upstream.request_attempt_count),
-    'rbac.result': orNull(rbac.result),
-    'rbac.shadow_result': orNull(rbac.shadow_result),
-    'rbac.shadow_policy': orNull(rbac.shadow_policy),
     'token.issuer': orNull(token.issuer),
     'token.subject': orNull(token.subject),
   };

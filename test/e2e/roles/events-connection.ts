@@ -15,7 +15,7 @@ import {
   type Seen,
   TCP,
 } from './event.ts';
-import { DENIED, type ListenerName, NET_POLICY, PASSED, TOLD_PRINCIPAL } from './proxy.ts';
+import { DENIED, type ListenerName, NET_DRY_POLICY, NET_POLICY, PASSED, TOLD_PRINCIPAL, TRIED } from './proxy.ts';
 
 const CALLER = /\/ns\/shop\/sa\/caller$/;
 const BYTES = 'these are forty bytes, and not one more.';
@@ -103,6 +103,16 @@ export const TCP_EVENTS: readonly RoleEvent[] = [
       verdict: 'allowed',
       line: { received: 40, sent: 40, tls: 'TLSv1.3', peer: CALLER, upstream_peer: /\/sa\/app$/ },
       record: ({ source }) => assert.match(source.principal ?? '', CALLER),
+    },
+    TCP,
+  ),
+  connection(
+    'mTLS to TCP, shadow network RBAC',
+    (caller) => tlsEchoed(caller, 'terminated', { servername: TRIED }),
+    {
+      verdict: 'allowed',
+      line: { net_shadow_result: 'denied', net_shadow_policy: NET_DRY_POLICY },
+      record: ({ policy }) => assert.equal(policy, undefined),
     },
     TCP,
   ),

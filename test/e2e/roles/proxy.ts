@@ -19,6 +19,9 @@ export const LISTENERS: readonly ListenerName[] = [...HTTP_LISTENERS, ...TCP_LIS
 export const PASSED = 'passed.test';
 export const DENIED = 'denied.test';
 export const NET_POLICY = 'net-no-denied';
+/** Server name that a policy denies which is only tried. */
+export const TRIED = 'tried.test';
+export const NET_DRY_POLICY = 'net-dry';
 /** Whom the `told` listener has in its filter state, as a node's proxy in an ambient mesh tells it. */
 export const TOLD_PRINCIPAL = 'spiffe://roles.test/ns/shop/sa/told';
 
@@ -83,12 +86,17 @@ function tcpProxy(input: ProxyInput, to: string): NamedFilter {
 }
 
 function networkRbac(): NamedFilter {
-  const denied = { requested_server_name: { exact: DENIED } };
+  const rules = (policy: string, serverName: string): Json => {
+    const permission = { requested_server_name: { exact: serverName } };
+    return { action: 'DENY', policies: { [policy]: { permissions: [permission], principals: [{ any: true }] } } };
+  };
   return {
     name: 'envoy.filters.network.rbac',
     typed_config: typed('envoy.extensions.filters.network.rbac.v3.RBAC', {
       stat_prefix: 'net',
-      rules: { action: 'DENY', policies: { [NET_POLICY]: { permissions: [denied], principals: [{ any: true }] } } },
+      rules: rules(NET_POLICY, DENIED),
+      shadow_rules: rules(NET_DRY_POLICY, TRIED),
+      shadow_rules_stat_prefix: 'istio_dry_run_deny_',
     }),
   };
 }
