@@ -46,7 +46,7 @@ test('a host that answers anything to anything never makes the recorder trap, no
 
 test('a host that answers anything about connections, and about what lives, does no more harm', () => {
   const status = fc.constantFrom(0, 1, 2, 3, 6, 10, 12, 0xffffffff);
-  const place = fc.constantFrom(0, 1, 4, 65_535, 1_000_000, 6_291_452, 6_291_456, 0x7fffffff, 0xffffffff);
+  const place = fc.constantFrom(0, 1, 4, 65_535, 1_000_000, 4_194_300, 4_194_304, 0x7fffffff, 0xffffffff);
   fc.assert(
     fc.property(fc.infiniteStream(fc.tuple(fc.nat(9), status, place, place)), (answers) => {
       const recorder = new Recorder({ configuration: { ...CONFIGURATION, open_after_ms: 0, interval_ms: 1000 } });
