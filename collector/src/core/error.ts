@@ -44,6 +44,7 @@ export const ERROR_CODES = {
   STORE_FOREIGN: { http: 500, exit: 1, title: 'The directory belongs to another log.' },
   STORE_LOCKED: { http: 500, exit: 3, title: 'Another process has the directory open.' },
   STREAM_GAP: { http: 404, exit: 1, title: 'Records that a proxy numbered never arrived.' },
+  TAIL_OVERLOADED: { http: 503, exit: 3, title: 'Too many clients follow the log or replay it.' },
   TILE_MALFORMED: { http: 400, exit: 1, title: 'The tile breaks a rule of its format.' },
   TILE_MISSING: { http: 404, exit: 1, title: 'A tile that the tree needs is missing.' },
   TIME_INVALID: { http: 400, exit: 2, title: 'The time is invalid.' },

@@ -71,6 +71,16 @@ test('a refused certificate is nobody, whatever else is said of its connection',
   assert.equal(recordWith({ connection: CALLER }).connection.certificate_rejected, undefined);
 });
 
+test('an upstream that was refused is nobody, one of a later attempt is', () => {
+  const outcome = { upstreamPrincipal: SHOWN, upstreamFailure: 'CERTIFICATE_VERIFY_FAILED' };
+  const of = (responseFlags: number): FlowRecord =>
+    recordWith({ connection: { direction: 2 }, outcome: { ...outcome, responseFlags } });
+  const refused = of(0x20);
+  assert.deepEqual(refused.destination, {});
+  assert.equal(refused.upstream.principal, SHOWN, 'what it showed is told as that');
+  assert.equal(of(0).destination.principal, SHOWN);
+});
+
 test('version 1 has no bit for a refused certificate, and shows no principal either', () => {
   const { source, connection } = recordWith({ connection: { ...CALLER, transportFailure: 'x' } }, { version: 1 });
   assert.deepEqual(source, {});

@@ -12,6 +12,8 @@ export interface Sides {
 }
 
 const OUTBOUND = 2;
+/** Envoy's response flag UF: the last attempt got no connection to the upstream. */
+const UPSTREAM_CONNECTION_FAILURE = 0x20;
 
 /** A sidecar's listener of unspecified direction counts as inbound. */
 export function reporterOf(role: Batch['role'], direction: number): Reporter {
@@ -94,7 +96,9 @@ function readDestination(
 ): Peer {
   const principal = isOwn
     ? text(connection, CONNECTION.localPrincipal, 'destination.principal')
-    : text(outcome, OUTCOME.upstreamPrincipal, 'destination.principal');
+    : isUpstreamRefused(outcome)
+      ? undefined
+      : text(outcome, OUTCOME.upstreamPrincipal, 'destination.principal');
   const host = isOwn ? undefined : text(outcome, OUTCOME.upstreamAddress, 'destination.address');
   return present<Peer>({
     address: host ?? text(connection, CONNECTION.destinationAddress, 'destination.address'),
@@ -104,6 +108,12 @@ function readDestination(
     ),
     workload: isOwn ? own : text(outcome, OUTCOME.upstreamWorkload, 'destination.workload'),
   });
+}
+
+/** With a reason for it and no connection in the end, a certificate that the upstream showed was not accepted. */
+function isUpstreamRefused(outcome: DataView): boolean {
+  const flags = outcome.getUint32(OUTCOME.responseFlags, true);
+  return (flags & UPSTREAM_CONNECTION_FAILURE) !== 0 && outcome.getUint16(OUTCOME.upstreamFailure, true) !== 0;
 }
 
 /**
