@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeBatch } from '../../collector/src/core/codec/batch.ts';
-import { factsOf, newConnectionId, ordinary } from './exchange.ts';
+import { factsOf, newConnectionId, ordinary, withHeaders } from './exchange.ts';
 import { Mesh } from './mesh.ts';
 import { acknowledge, assertWhole, CLUSTER, CONFIGURATION, Recorder } from './recorder.ts';
 
@@ -193,4 +193,28 @@ test('roles of one VM end together: one fin, behind the records of what the shut
     ],
   );
   assertWhole(batches, 3);
+});
+
+test('a configuration with fewer buffers, and one with more again, while batches wait', () => {
+  const recorder = new Recorder();
+  const { envoy } = recorder;
+  envoy.upstreams.clusters.set(CLUSTER, 'held');
+  const bulky = (i: number): ReturnType<typeof ordinary> =>
+    withHeaders(ordinary(), { ':path': `/${i}/${'x'.repeat(900)}` });
+  const told = 2400;
+  for (let i = 0; i < told; i++) {
+    if (i % 600 === 300) {
+      const buffers = i % 1200 === 300 ? 2 : 32;
+      recorder.use = envoy.update(recorder.use, JSON.stringify({ ...CONFIGURATION, buffers_max: buffers }));
+    }
+    recorder.record(bulky(i));
+  }
+  envoy.upstreams.clusters.set(CLUSTER, acknowledge);
+  recorder.settle();
+  for (let i = 0; i < 200; i++) recorder.record(bulky(i));
+  recorder.settle();
+  recorder.assertHealthy();
+  assertWhole(recorder.batches(), told + 200);
+  assert.ok((recorder.batches().at(-1)?.counters.droppedBuffersFull ?? 0) > 0);
+  assert.equal(envoy.world.metrics.value('meshtrail_records_waiting'), 0n);
 });

@@ -154,6 +154,20 @@ test('with open_after_ms 0 the first tick tells of everything that lives', () =>
   assert.deepEqual(mesh.records().map(signOf), ['connection open network_filter repeat']);
 });
 
+test('however soon an open record comes, the end agrees with it in the start', () => {
+  const recorder = new Recorder({ configuration: { ...QUICK, open_after_ms: 0, flush_interval_ms: 50 } });
+  const startNs = recorder.envoy.world.wallNs() + 7n;
+  const facts = factsOf(ordinary({ connectionId: newConnectionId(), startNs, durationNs: 100_000_000n }));
+  const stream = recorder.envoy.openHttp(recorder.use).begin(facts);
+  recorder.envoy.advance(100);
+  stream.end(facts);
+  recorder.flush();
+  assert.deepEqual(
+    recorder.flat().map((record) => record['start_ns']),
+    [startNs, startNs],
+  );
+});
+
 test('short exchanges, however many between two ticks, make no open record and hide none', () => {
   const recorder = new Recorder({ configuration: QUICK });
   const { envoy } = recorder;

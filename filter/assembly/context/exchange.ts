@@ -4,7 +4,7 @@ import { readHeader, readMap, readWord, valueAt, valueBytes, wallClock, word } f
 import { MAP_REQUEST, MAP_RESPONSE, MAP_RESPONSE_TRAILERS, NOT_FOUND, OK } from '../abi/status';
 import { answerBytes, NOT_KNOWN, takeAnswer } from '../record/answers';
 import { startsWith } from '../record/bytes';
-import { isDetailed } from '../record/config';
+import { isDetailed, openAfterMs } from '../record/config';
 import {
   ATTEMPTS,
   CODE,
@@ -60,7 +60,7 @@ export const PATH_UPSTREAM_FAILURE: usize = path('upstream.transport_failure_rea
 const PATH_ROUTE = path('xds.route_name');
 const GRPC = text('application/grpc');
 
-/** Longer exchanges can have open records, which have to agree in the start: the clock may have been set since. */
+/** Of longer exchanges Envoy is asked for the start: the clock may have been set since. */
 const DERIVED_NS_MAX: u64 = 1_000_000_000;
 
 /** One header by itself: for a map that is larger than the arena. */
@@ -83,7 +83,9 @@ function takeRequestHeaders(): void {
 /** Takes start and duration; returns what tells this exchange from the others of its connection. */
 function takeTimes(): u64 {
   const duration = takeDuration();
-  const now = duration < DERIVED_NS_MAX ? wallClock() : 0;
+  // Those that can have open records have to agree with them.
+  const isShort = duration < DERIVED_NS_MAX && duration < <u64>openAfterMs * 1_000_000;
+  const now = isShort ? wallClock() : 0;
   if (now > duration) setNumber(START_NS, now - duration);
   else takeStart();
   return duration != NO_DURATION ? duration : number(START_NS);
