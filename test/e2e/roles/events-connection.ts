@@ -65,6 +65,26 @@ export const TCP_EVENTS: readonly RoleEvent[] = [
     TCP,
   ),
   connection(
+    'TCP, reset by the upstream',
+    async (caller) => {
+      const socket = await caller.open('tcp-cut');
+      socket.write(BYTES);
+      await closed(socket);
+    },
+    { verdict: 'failed', line: { received: BYTES.length, sent: 0, flags: 'UR' } },
+    TCP,
+  ),
+  connection(
+    'TCP, longer than the proxy lets it live',
+    async (caller) => {
+      const socket = await caller.open('tcp-short');
+      socket.write(BYTES);
+      await closed(socket);
+    },
+    { verdict: 'failed', line: { flags: 'DT', received: BYTES.length, sent: BYTES.length } },
+    TCP,
+  ),
+  connection(
     'TCP, upstream refuses',
     async (caller) => {
       const socket = await caller.open('tcp-refused');
@@ -191,6 +211,19 @@ export const SECURED: readonly RoleEvent[] = [
       await caller.http2((session) => askHttp2(session, { ':path': '/app/ok' }), socket);
     },
     secured,
+  ),
+  http(
+    '`x-forwarded-client-cert` over mTLS, which the proxy removes',
+    async (caller) => {
+      const socket = await caller.secure('secure', { servername: 'web.test', ALPNProtocols: ['http/1.1'] });
+      const agent = await caller.agent(socket);
+      await caller.ask('/app/ok', { agent, headers: { 'x-forwarded-client-cert': 'URI=spiffe://a/forged' } });
+      agent.destroy();
+    },
+    answered(200, {
+      line: { peer: CALLER, xfcc: null },
+      record: ({ source }) => assert.equal(source.claimed_principal, undefined),
+    }),
   ),
   http(
     'HTTP with an identity from the filter state',

@@ -1,4 +1,4 @@
-// The bootstrap of the roles' proxy: two listeners for HTTP, five for TCP and TLS, recorders and file logs in every place.
+// The bootstrap of the roles' proxy: three listeners for HTTP, six for TCP and TLS, recorders and file logs in every place.
 
 import type { WorkloadIdentity } from '../../../collector/src/demo/certificates.ts';
 import { endpointOf } from '../../../collector/src/demo/collector.ts';
@@ -11,7 +11,7 @@ import type { UpstreamPorts } from './upstreams.ts';
 
 /** Names of the listeners; those for HTTP have a connection manager, the others `tcp_proxy`. */
 export const HTTP_LISTENERS = ['web', 'secure', 'told'] as const;
-export const TCP_LISTENERS = ['tcp', 'tcp-refused', 'by-name', 'terminated'] as const;
+export const TCP_LISTENERS = ['tcp', 'tcp-refused', 'tcp-cut', 'tcp-short', 'by-name', 'terminated'] as const;
 export type ListenerName = (typeof HTTP_LISTENERS)[number] | (typeof TCP_LISTENERS)[number];
 export const LISTENERS: readonly ListenerName[] = [...HTTP_LISTENERS, ...TCP_LISTENERS];
 
@@ -73,7 +73,7 @@ function downstreamTls({ identities: { proxy, caFile, trustDomain } }: ProxyInpu
 
 const plain = ({ name, typed_config }: NamedFilter): Json => ({ name, typed_config });
 
-function tcpProxy(input: ProxyInput, to: string): NamedFilter {
+function tcpProxy(input: ProxyInput, to: string, more: { readonly [field: string]: Json } = {}): NamedFilter {
   const logs = [fileLog(input.logDir, 'tcp_proxy'), ...recordersIn(input, 'tcp_proxy_logger')];
   return {
     name: 'envoy.filters.network.tcp_proxy',
@@ -81,6 +81,7 @@ function tcpProxy(input: ProxyInput, to: string): NamedFilter {
       stat_prefix: to,
       cluster: to,
       access_log: logs.map(plain),
+      ...more,
     }),
   };
 }
@@ -153,6 +154,10 @@ function listeners(input: ProxyInput) {
     listener(input, 'told', [one('told', filterState(), httpManager(input, 'told'))]),
     listener(input, 'tcp', [one('tcp', tcpProxy(input, 'echo'))]),
     listener(input, 'tcp-refused', [one('tcp-refused', tcpProxy(input, 'refused'))]),
+    listener(input, 'tcp-cut', [one('tcp-cut', tcpProxy(input, 'cut'))]),
+    listener(input, 'tcp-short', [
+      one('tcp-short', tcpProxy(input, 'echo', { max_downstream_connection_duration: '0.2s' })),
+    ]),
     listener(input, 'by-name', [byName(PASSED), byName(DENIED)]),
     listener(input, 'terminated', [{ ...terminated, tls: downstreamTls(input, []) }]),
   ];
@@ -186,6 +191,7 @@ function clusters(input: ProxyInput): readonly Cluster[] {
     { ...local('full', upstreams.http), ...limits({ max_requests: 0 }) },
     { ...local('http2', upstreams.http2), ...HTTP2 },
     local('echo', upstreams.echo),
+    local('cut', upstreams.cut),
     local('tls-echo', upstreams.tlsEcho),
     cluster('secured', '127.0.0.1', upstreams.https, mtls),
     cluster('secured-echo', '127.0.0.1', upstreams.tlsEcho, mtls),

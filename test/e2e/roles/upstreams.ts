@@ -17,6 +17,8 @@ export interface UpstreamPorts {
   /** Over mTLS. */
   readonly https: number;
   readonly echo: number;
+  /** Resets a connection when it has heard something. */
+  readonly cut: number;
   /** Over mTLS. */
   readonly tlsEcho: number;
   /** Authorizes nothing. */
@@ -128,6 +130,10 @@ function echo(socket: Socket): void {
   socket.pipe(socket);
 }
 
+function cut(socket: Socket): void {
+  socket.on('error', () => undefined).once('data', () => socket.resetAndDestroy());
+}
+
 /** Starts everything; it ends with the test. */
 export async function startUpstreams(t: TestContext, { app, caFile }: Identities): Promise<UpstreamPorts> {
   const tls: TlsOptions = {
@@ -144,6 +150,7 @@ export async function startUpstreams(t: TestContext, { app, caFile }: Identities
     http2: await listening(t, http2 as unknown as Server),
     https: await listening(t, createHttps(tls, application())),
     echo: await listening(t, createTcp(echo)),
+    cut: await listening(t, createTcp(cut)),
     // Passed through, it is asked by clients; else by the proxy: both show the mesh's certificates.
     tlsEcho: await listening(t, createTls(tls, echo)),
     authz: await listening(t, authz),
