@@ -6,12 +6,15 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, LogController } from 'fastify';
 import { MeshtrailError } from '../core/error.ts';
 import type { FlowIndex } from '../index/flow-index.ts';
+import { LiveLog } from '../index/live-log.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
 import { connectionError, refuse, refuseConnection, requireHost } from '../problem.ts';
 import { coverageRoutes } from './coverage-routes.ts';
 import { flowRoutes } from './flow-routes.ts';
+import { Followers, type FollowersLimits } from './followers.ts';
 import { logRoutes } from './log-routes.ts';
 import { operationRoutes } from './operation-routes.ts';
+import { tailRoutes } from './tail-routes.ts';
 
 const HEADER_BYTES_MAX = 16_384;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -33,6 +36,8 @@ export interface ApiInput {
   readonly serveMetrics?: (request: IncomingMessage, response: ServerResponse) => void;
   readonly logger?: FastifyBaseLogger;
   readonly events?: ApiEvents;
+  /** Limits of answers that stay open, where they are not the usual ones. */
+  readonly open?: Partial<FollowersLimits> & { readonly lagMsMax?: number };
 }
 
 /** What Fastify's own errors mean here. */
@@ -95,6 +100,10 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
   });
   flowRoutes(app, input);
   coverageRoutes(app, input);
+  const { lagMsMax, ...limits } = input.open ?? {};
+  const live = new LiveLog({ ...input, now: () => performance.now() });
+  const follow = { live, followers: new Followers(app, limits), nowMs: input.nowMs };
+  tailRoutes(app, { ...follow, ...(lagMsMax === undefined ? {} : { lagMsMax }) });
   logRoutes(app, input.log);
   operationRoutes(app, input);
   return app;

@@ -3,6 +3,7 @@
 import type { Filter } from '../core/query/filter.ts';
 import type { FlowRecord } from '../core/record.ts';
 import type { LogClock } from '../log/evidence-log.ts';
+import type { AggregateQuery, AggregateResult, LimitName } from './aggregate.ts';
 import type { Coverage, CoverageQuery } from './coverage.ts';
 import type { ProxyEvents } from './proxies.ts';
 import type { StreamCondition } from './stream.ts';
@@ -70,6 +71,8 @@ export interface Gap {
   /** The log entry that is damaged. */
   readonly entry?: number;
   readonly reason?: string;
+  /** Which limit made an answer partial. */
+  readonly limit?: LimitName;
 }
 
 export interface Conditions {
@@ -83,6 +86,10 @@ export interface FlowIndex {
   readonly size: number;
   /** Throws QUERY_OVERLOADED when too many searches wait already. */
   search(query: FlowQuery): Promise<FlowPage>;
+  /** Groups and metrics of the records that a query finds. Throws QUERY_OVERLOADED likewise. */
+  aggregate(query: AggregateQuery): Promise<AggregateResult>;
+  /** Zones of the entries from `from` (inclusive) to `to` (exclusive), in the order of the log; at most `limit` of them. */
+  zones(from: number, to: number, limit: number): readonly Zone[];
   /** The record at a place, or undefined. Throws STORE_CORRUPT. */
   record(index: number, row: number): Promise<FlowRecord | undefined>;
   /** Holes and drops of all streams indexed so far, and entries that could not be read. */

@@ -5,6 +5,8 @@ import { recordOf, sourceOf } from '../core/codec/record.ts';
 import { MeshtrailError } from '../core/error.ts';
 import type { FlowRecord } from '../core/record.ts';
 import type { EvidenceLog, LogClock } from '../log/evidence-log.ts';
+import type { AggregateLimits, AggregateQuery, AggregateResult } from './aggregate.ts';
+import { Aggregation } from './aggregation.ts';
 import { BatchCache, type OpenBatch } from './batch-cache.ts';
 import { type Coverage, type CoverageQuery, coverageOf } from './coverage.ts';
 import type { Conditions, FlowIndex, FlowPage, FlowQuery, Gap, Zone, ZoneStore } from './flow-index.ts';
@@ -26,6 +28,7 @@ export interface ZoneIndexInput extends SearchLimits {
   /** Told when the index stops following the log, once for each stop; it tries again at the next publication. */
   readonly failed: (error: Error) => void;
   readonly streams?: StreamsLimits;
+  readonly aggregate?: Partial<AggregateLimits>;
 }
 
 /** Opens the index, catches up with the log, and follows its publications. */
@@ -164,6 +167,22 @@ class ZoneIndex implements FlowIndex {
     }
   }
 
+  zones(from: number, to: number, limit: number): readonly Zone[] {
+    const [first, end] = [this.#zoneAt(from), this.#zoneAt(to)];
+    return this.#zones.slice(first, Math.min(end, first + limit));
+  }
+
+  /** Place of the first zone whose entry is `index` or behind it. */
+  #zoneAt(index: number): number {
+    let [low, high] = [0, this.#zones.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#zones[middle] as Zone).index < index) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   async record(index: number, row: number): Promise<FlowRecord | undefined> {
     if (index >= this.#size) return undefined;
     const open = await this.#batches.get(index);
@@ -198,6 +217,14 @@ class ZoneIndex implements FlowIndex {
     return await this.#gate.run(async () => {
       query.signal?.throwIfAborted();
       return await new Search(query, this.#zones, (index) => this.#read(index), this.#input).run();
+    });
+  }
+
+  async aggregate(query: AggregateQuery): Promise<AggregateResult> {
+    return await this.#gate.run(async () => {
+      query.signal?.throwIfAborted();
+      const { aggregate } = this.#input;
+      return await new Aggregation(query, this.#zones, (index) => this.#read(index), this.#input, aggregate).run();
     });
   }
 
