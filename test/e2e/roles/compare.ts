@@ -12,6 +12,8 @@ const CLOCK_MS_MAX = 250;
 const TEXT_BYTES_MAX = 256;
 
 export type Facts = Readonly<Record<string, Value | boolean>>;
+/** Which proxy tells: one in front of the callee, or one at the edge, for which the callee is behind the upstream. */
+export type Reporter = 'destination' | 'gateway';
 export type RecordValue = string | number | boolean | undefined;
 
 const orNull = (value: RecordValue): Value | boolean => value ?? null;
@@ -39,20 +41,21 @@ function get(line: Line, name: string): Value {
 }
 
 /** What a certificate was worth: an identity, or a claim that was refused. */
-function connectionOfLine(line: Line): Facts {
+function connectionOfLine(line: Line, reporter: Reporter): Facts {
+  const isEdge = reporter === 'gateway';
   const isRefused = get(line, 'tls_failure') !== null;
   return {
     // No filter chain, no connection: Envoy's log has a zero there.
     'connection.id': get(line, 'connection_id') || null,
     'connection.direction': 'inbound',
-    reporter: 'destination',
+    reporter,
     'source.address': get(line, 'remote'),
-    'destination.address': get(line, 'local'),
+    'destination.address': (isEdge ? get(line, 'upstream') : null) ?? get(line, 'local'),
     'source.principal': (isRefused ? null : get(line, 'peer')) ?? get(line, 'told'),
     'source.principal_from': isRefused || get(line, 'peer') === null ? get(line, 'told') && 'filter_state' : 'mtls',
     'connection.rejected_principal': isRefused ? get(line, 'peer') : null,
     'connection.certificate_rejected': isRefused ? true : null,
-    'destination.principal': get(line, 'own'),
+    'destination.principal': get(line, isEdge ? 'upstream_peer' : 'own'),
     'connection.subject_peer_certificate': get(line, 'subject'),
     'connection.sha256_peer_certificate_digest': get(line, 'digest'),
     // A certificate was shown, whatever came of it.
@@ -118,11 +121,11 @@ function isOrdinary(line: Line): boolean {
   return line['flags'] === '-' && code >= 200 && code < 400 && line['details'] === 'via_upstream';
 }
 
-function exchangeOfLine(line: Line, isFull: boolean): Facts {
+function exchangeOfLine(line: Line, isFull: boolean, reporter: Reporter): Facts {
   const isOf = (type: Value | undefined): boolean => String(type).startsWith('application/grpc');
   const unlessOrdinary = (name: string): Value => (isOrdinary(line) && !isFull ? null : get(line, name));
   return {
-    ...connectionOfLine(line),
+    ...connectionOfLine(line, reporter),
     'request.method': get(line, 'method'),
     'request.host': get(line, 'authority'),
     'request.path': get(line, 'path'),
@@ -194,11 +197,11 @@ function durationMs(record: FlowRecord): number {
 export function assertExchange(
   record: FlowRecord,
   line: Line,
-  how: { readonly isFull: boolean; readonly apart?: Facts },
+  how: { readonly isFull: boolean; readonly reporter?: Reporter; readonly apart?: Facts },
   what: string,
 ): void {
-  const { isFull, apart } = how;
-  const logged = exchangeOfLine(line, isFull);
+  const { isFull, reporter = 'destination', apart } = how;
+  const logged = exchangeOfLine(line, isFull, reporter);
   assertSame(record, exchangeOfRecord(record), isFull ? logged : { ...logged, ...apart }, what);
   assert.equal(durationMs(record), line['duration_ms'], `${what}: duration, ms`);
   assert.ok(distanceMs(record, line) <= EXCHANGE_START_MS_MAX, `${what}: start ${record.time}, log ${line['start']}`);
@@ -208,16 +211,16 @@ export function assertExchange(
 export function assertConnection(
   record: FlowRecord,
   line: Line,
-  how: { readonly hasOwnClock: boolean; readonly protocol?: Value },
+  how: { readonly hasOwnClock: boolean; readonly reporter?: Reporter; readonly protocol?: Value },
   what: string,
 ): void {
-  const { hasOwnClock, protocol } = how;
+  const { hasOwnClock, reporter = 'destination', protocol } = how;
   assertSame(
     record,
     { ...connectionOfRecord(record), 'connection.termination_details': orNull(record.connection.termination_details) },
     // That no chain was found is said in the details of the response, though there is none.
     {
-      ...connectionOfLine(line),
+      ...connectionOfLine(line, reporter),
       // After a codec error only its exchange told the protocol, and the recorder remembers it for a while.
       'request.protocol': line['protocol'] ?? (record.request.protocol === protocol ? (protocol ?? null) : null),
       'connection.termination_details': line['termination'] ?? line['details'] ?? null,

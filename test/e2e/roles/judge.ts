@@ -64,6 +64,7 @@ function assertRecords(
 ): void {
   const what = `${event.name}, ${place}`;
   const isFull = settings?.['detail'] === 'full';
+  const reporter = settings?.['role'] === 'gateway' ? 'gateway' : 'destination';
   const hasExchange = places.some((other) => LOG_OF[other] === 'manager' && event.sights[other] === 'recorded');
   const protocol = (hasExchange && lines.manager[0]?.['protocol']) || null;
   const log = byStart(lines[LOG_OF[place]]);
@@ -77,8 +78,8 @@ function assertRecords(
     const isHttp = LOG_OF[place] === 'manager';
     const seen = isHttp ? (event.exchanges[log.indexOf(line)] as Seen) : event.connection;
     assert.equal(record.record.kind, isHttp ? 'http' : 'connection', what);
-    if (isHttp) assertExchange(record, line, { isFull, ...(seen.apart && { apart: seen.apart }) }, what);
-    else assertConnection(record, line, { hasOwnClock: place === 'network_filter', protocol }, what);
+    if (isHttp) assertExchange(record, line, { isFull, reporter, ...(seen.apart && { apart: seen.apart }) }, what);
+    else assertConnection(record, line, { hasOwnClock: place === 'network_filter', reporter, protocol }, what);
     assert.equal(record.verdict, seen.verdict, `${what}: verdict`);
     seen.record?.(record, line);
   }
@@ -100,11 +101,14 @@ export function judgeAlone(observed: Observed, recorder: Recorder, place: Place)
   return sight;
 }
 
-/** How often an event counts where some places record: by its exchanges, else by its connections. */
+/** How often an event counts where one recorder stands in some places: by its exchanges, else by its connections. */
 function countOf({ event, lines }: Observed, places: readonly Place[]): number {
-  const recording = places.filter((place) => event.sights[place] === 'recorded');
-  if (recording.some((place) => LOG_OF[place] === 'manager')) return event.exchanges.length;
-  return recording.length === 0 ? 0 : lines.listener.length;
+  const isHttp = (place: Place): boolean => LOG_OF[place] === 'manager';
+  const seen = places.filter((place) => ['recorded', 'repeat'].includes(event.sights[place]));
+  if (seen.some(isHttp)) return event.exchanges.length;
+  // A connection with the protocol of HTTP leaves the counting to its exchanges, unless these are recorded and it had none.
+  const counts = seen.filter((place) => event.sights[place] === 'recorded' || places.some(isHttp));
+  return counts.length === 0 ? 0 : lines.listener.length;
 }
 
 const LOGGERS: readonly Place[] = ['listener_logger', 'tcp_proxy_logger'];

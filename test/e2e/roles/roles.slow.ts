@@ -32,6 +32,16 @@ test('every pair of places in one VM counts each event once', envoy.options, asy
   for (const one of observed) for (const recorder of recorders) judgeTogether(one, recorder);
 });
 
+test('a proxy at the edge tells whom it reached', envoy.options, async (t) => {
+  const edge = { ...settings, role: 'gateway' };
+  const recorders: readonly Recorder[] = [
+    { id: 'filters at the edge', places: ['http_filter', 'network_filter'], settings: edge },
+    { id: 'loggers at the edge', places: ['manager_logger', 'listener_logger'], settings: edge },
+  ];
+  const { observed } = await runEvents(t, envoy, recorders, EVENTS);
+  for (const one of observed) for (const recorder of recorders) judgeTogether(one, recorder);
+});
+
 test('many rounds on two workers add up to what Envoy counted', envoy.options, async (t) => {
   const recorder: Recorder = { id: 'together', places: PLACES, settings: { ...settings, detail: 'full' } };
   const events = EVENTS.filter(({ name }) => name !== ONCE_ONLY);
