@@ -9,6 +9,7 @@ import type { FlowIndex } from '../index/flow-index.ts';
 import { LiveLog } from '../index/live-log.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
 import { connectionError, refuse, refuseConnection, requireHost } from '../problem.ts';
+import { countRoutes } from './count-routes.ts';
 import { coverageRoutes } from './coverage-routes.ts';
 import { flowRoutes } from './flow-routes.ts';
 import { Followers, type FollowersLimits } from './followers.ts';
@@ -100,6 +101,7 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
   });
   flowRoutes(app, input);
   coverageRoutes(app, input);
+  countRoutes(app, input);
   const { lagMsMax, ...limits } = input.open ?? {};
   const live = new LiveLog({ ...input, now: () => performance.now() });
   const follow = { live, followers: new Followers(app, limits), nowMs: input.nowMs };
