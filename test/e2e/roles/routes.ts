@@ -125,6 +125,8 @@ export function httpManager(input: ManagerInput, name: string): NamedFilter {
       codec_type: 'AUTO',
       // Envoy waits for the client to close first; here nobody needs a whole second.
       delayed_close_timeout: '0.1s',
+      // What is too large comes in one piece, and is refused before Envoy has noted a protocol.
+      max_request_headers_kb: 8,
       generate_request_id: false,
       preserve_external_request_id: true,
       // Over TLS the default, by which a client's claim is removed.
