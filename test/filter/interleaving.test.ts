@@ -84,7 +84,7 @@ interface Live {
 class Life {
   readonly mesh = new Mesh(PLACES, { workers: WORKERS, configuration: HARD });
   readonly told = new Array<number>(WORKERS + 1).fill(0);
-  /** Paths of exchanges, and ids of connections without HTTP, that ended. */
+  /** Paths of exchanges, and ids of connections, that ended. */
   readonly ended = { paths: new Set<string>(), connections: new Set<bigint>() };
   #live: Live[] = [];
   #configurations = 0;
@@ -170,7 +170,7 @@ class Life {
     if (live === undefined) return;
     while (live.exchanges.length > 0) this.#end(place);
     live.connection.close(2, this.#facts(live));
-    if (!live.isHttp) this.ended.connections.add(live.id);
+    this.ended.connections.add(live.id);
     this.#tell(live.connection.thread, 3);
     this.#live.splice(place, 1);
   }
@@ -240,6 +240,9 @@ class Life {
 function auditRecords(all: readonly Flat[], ended: Life['ended']): void {
   const counted = new Map<string, number>();
   const lives = new Map<string, Flat>();
+  const exchanged = new Set(
+    all.flatMap(({ kind, repeat, connection_id: id }) => (kind === undefined && repeat === undefined ? [id] : [])),
+  );
   for (const record of all) {
     const { phase, path, kind, connection_id: id, start_ns: startNs, repeat } = record;
     if (phase === undefined && repeat === undefined) {
@@ -258,6 +261,7 @@ function auditRecords(all: readonly Flat[], ended: Life['ended']): void {
     assert.equal(count, 1, `${sign.slice(0, 60)} counts once`);
     const [what, name = ''] = sign.split(' ');
     assert.ok(what === 'exchange' ? ended.paths.has(name) : ended.connections.has(BigInt(name)), `${sign} was told`);
+    assert.ok(what === 'exchange' || !exchanged.has(BigInt(name)), `${sign} counts beside its exchanges`);
   }
 }
 

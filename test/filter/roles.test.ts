@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Exchange, factsOf, newConnectionId, ordinary } from './exchange.ts';
+import { type Exchange, factsOf, newConnectionId, ordinary, withHeaders } from './exchange.ts';
 import { Mesh, PLACES, signOf } from './mesh.ts';
 import { assertWhole, CONFIGURATION } from './recorder.ts';
 
@@ -137,6 +137,71 @@ test('a connection that carried HTTP repeats its exchanges, and has their protoc
     .slice(2)
     .map((record) => [record['protocol'], record['request_bytes'], record['response_bytes']]);
   assert.deepEqual(wire, Array(3).fill(['HTTP/1.1', 141, 154]), 'what was on the wire, not what Envoy made of it');
+});
+
+/** What Envoy says of a connection whose only request never was whole. */
+const half = (connectionId: bigint): Exchange => ({
+  ...tcp({ connectionId, requestBytes: 20n, responseBytes: 0n }),
+  protocol: 'HTTP/1.1',
+});
+
+test('half a request that no filter sees counts as its connection, where exchanges are recorded', () => {
+  const mesh = new Mesh(['network', 'http']);
+  const connectionId = newConnectionId();
+  const whole = ordinary({ connectionId });
+  const connection = mesh.listener.connect({});
+  connection.request(factsOf(whole)).end(factsOf(whole));
+  connection.close(2, factsOf(half(connectionId)));
+  const other = factsOf(half(newConnectionId()));
+  mesh.listener.connect(other).close(2, other);
+  assert.deepEqual(mesh.records().map(signOf), [
+    'http end http_filter',
+    'connection end network_filter repeat',
+    'connection end network_filter',
+  ]);
+  const alone = new Mesh(['network']);
+  alone.listener.connect(other).close(2, other);
+  assert.deepEqual(
+    alone.records().map(signOf),
+    ['connection end network_filter repeat'],
+    'another VM has its exchanges',
+  );
+});
+
+test('half a request counts as an exchange, and its connection as a repeat, where the manager’s logger tells of it', () => {
+  const mesh = new Mesh(['network', 'http', 'httpLoggers', 'listenerLoggers']);
+  mesh.recorder.envoy.exchange(mesh.uses.http ?? mesh.recorder.use, factsOf(ordinary()));
+  const connectionId = newConnectionId();
+  const connection = factsOf(half(connectionId));
+  const unfinished = factsOf({ ...half(connectionId), durationNs: undefined, responseFlags: 0x4000n });
+  mesh.listener.connect(connection).close(2, connection, { unfinished });
+  assert.deepEqual(mesh.records().slice(1).map(signOf), [
+    'connection end network_filter repeat',
+    'http end http_logger',
+    'connection end connection_logger repeat',
+  ]);
+});
+
+test('a connection that breaks off counts once with its exchange, wherever a batch is full', () => {
+  const mesh = new Mesh(['network', 'http']);
+  const total = 3000;
+  for (let i = 0; i < total; i++) {
+    const connectionId = newConnectionId();
+    const open = factsOf(withHeaders(ordinary({ connectionId, durationNs: undefined }), { ':path': `/${i}` }));
+    const connection = mesh.listener.connect({});
+    connection.request(open);
+    connection.close(2, factsOf(half(connectionId)), { open });
+  }
+  mesh.recorder.settle();
+  const records = mesh.records();
+  assertWhole(mesh.recorder.batches(), 2 * total);
+  assert.ok(mesh.recorder.batches().length > 5);
+  const counted = records.filter(({ repeat }) => repeat === undefined);
+  assert.equal(counted.length, total);
+  assert.ok(
+    counted.every(({ kind }) => kind === undefined),
+    'the exchanges',
+  );
 });
 
 test('a WebSocket whose connection ends before it', () => {

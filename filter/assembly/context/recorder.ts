@@ -30,13 +30,14 @@ import {
   SENSOR_NETWORK_FILTER,
 } from '../record/layout';
 import { isPriority, writeRow } from '../record/row';
-import { INVALID, UNKNOWN, verdictOf, verdictOfConnection } from '../record/verdict';
+import { UNKNOWN, verdictOf, verdictOfConnection } from '../record/verdict';
 import { bufferAt, freeBuffer, freeBuffers, LAST_BUFFER, markSealed, NONE, unacknowledged } from './buffers';
 import { connectionReference } from './connection';
 import { takeClosedConnection, takeLiving } from './connections';
 import { sendAllAtTheEnd, sendWaiting } from './delivery';
 import { takeExchange } from './exchange';
 import { isNaming, leaveProxy, noteSealed } from './life';
+import { isRepeatedConnection, isRepeatedExchange, noteConnectionRow, noteExchange } from './repeats';
 
 /** The last free buffer is for what was denied or failed. */
 const RESERVE: u32 = 1;
@@ -81,9 +82,7 @@ function drop(reason: u32): bool {
 /** Writes the facts at hand as a record; false when they are given up, and counted. */
 function write(kind: u8, verdict: u8, mark: u32): bool {
   if (freeBuffers() <= RESERVE && !isPriority(verdict)) return drop(DROPPED_BUFFERS_FULL);
-  if (!writeRow(kind, connectionReference(), verdict, mark)) return drop(DROPPED_UNREADABLE);
-  if (isSealable()) seal(0);
-  return true;
+  return writeRow(kind, connectionReference(), verdict, mark) || drop(DROPPED_UNREADABLE);
 }
 
 /** Counts a report, and sees to a batch that has room for it; false when there is none, whatever it is. */
@@ -94,45 +93,33 @@ function begin(): bool {
   return isFilling() || open() || drop(DROPPED_NO_RANDOM);
 }
 
-// The newest exchange that was recorded: behind a filter, the connection manager's access logger tells of it again.
-let lastConnection: u64 = 0;
-let lastMark: u64 = 0;
-let lastSensor: u32 = 0;
+/** A full batch does not wait for the tick. */
+function sendFull(): void {
+  if (!isSealable()) return;
+  seal(0);
+  sendWaiting();
+}
 
 /** Records the exchange at hand, or counts that it could not. */
 export function recordExchange(sensor: u32): void {
   if (!begin()) return;
   const mark = takeExchange();
   const connection = number(CONNECTION_ID);
-  const isSame = connection != 0 && connection == lastConnection && mark == lastMark;
-  const isRepeat = isSame && sensor != lastSensor;
-  const verdict = verdictOf();
-  if (write(KIND_HTTP, verdict, isRepeat ? sensor | BIT_REPEAT : sensor) && !isRepeat) {
-    if (verdict == INVALID) store<u64>(BROKEN_CONNECTIONS + 8 * (<usize>connection & 4095), connection);
-    lastConnection = connection;
-    lastMark = mark;
-    lastSensor = sensor;
-  }
+  const isRepeat = isRepeatedExchange(connection, mark, sensor);
+  const isWritten = write(KIND_HTTP, verdictOf(), isRepeat ? sensor | BIT_REPEAT : sensor);
+  if (isWritten && !isRepeat) noteExchange(connection, mark, sensor);
   sendFull();
 }
-
-/** Ids of connections on which a request was no HTTP: Envoy may not even note their protocol, and closes them later. */
-const BROKEN_CONNECTIONS: usize = memory.data(32768, 8); // 4,096 x u64
-
-/** Ids of connections that were recorded, each at the place of its lowest bits: their other reports follow at once. */
-const RECORDED_CONNECTIONS: usize = memory.data(2048, 8); // 256 x u64
 
 /** Records the connection at hand, or counts that it could not. */
 export function recordConnection(sensor: u32): void {
   if (!begin()) return;
   takeClosedConnection();
   const connection = number(CONNECTION_ID);
-  const place = RECORDED_CONNECTIONS + 8 * (<usize>connection & 255);
-  const isBroken = load<u64>(BROKEN_CONNECTIONS + 8 * (<usize>connection & 4095)) == connection;
-  const isKnown = connection != 0 && (isBroken || load<u64>(place) == connection);
-  const isRepeat = number(PROTOCOL) != 0 || isKnown;
-  if (write(KIND_CONNECTION, verdictOfConnection(), isRepeat ? sensor | BIT_REPEAT : sensor))
-    store<u64>(place, connection);
+  const hasProtocol = number(PROTOCOL) != 0;
+  const isRepeat = isRepeatedConnection(connection, hasProtocol);
+  const isWritten = write(KIND_CONNECTION, verdictOfConnection(), isRepeat ? sensor | BIT_REPEAT : sensor);
+  if (isWritten) noteConnectionRow(connection, hasProtocol, isSealable());
   sendFull();
 }
 
@@ -144,13 +131,11 @@ export function hasRoomForLiving(): bool {
 /** Records the exchange or connection at hand, which lives; false when it could not be. Sends nothing. */
 export function recordLiving(isNetwork: bool, phase: u32): bool {
   if (!takeLiving(isNetwork) || !begin()) return false;
-  if (isNetwork) return write(KIND_CONNECTION, UNKNOWN, SENSOR_NETWORK_FILTER | phase);
-  return write(KIND_HTTP, UNKNOWN, SENSOR_HTTP_FILTER | phase);
-}
-
-/** A full batch does not wait for the tick. */
-function sendFull(): void {
-  if (!isFilling()) sendWaiting();
+  const isTold = isNetwork
+    ? write(KIND_CONNECTION, UNKNOWN, SENSOR_NETWORK_FILTER | phase)
+    : write(KIND_HTTP, UNKNOWN, SENSOR_HTTP_FILTER | phase);
+  if (isSealable()) seal(0);
+  return isTold;
 }
 
 /** What a tick does: what waits is sealed and sent. `isAliveDue`: also a batch without records, as a sign of life. */

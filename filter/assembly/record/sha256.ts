@@ -70,7 +70,8 @@ export function sha256(at: usize, bytes: usize, out: usize): void {
   memory.copy(TAIL, at + whole, rest);
   store<u8>(TAIL + rest, 0x80);
   const last = rest < LENGTH_AT ? TAIL : TAIL + BLOCK_BYTES;
-  store<u64>(last, bswap((<u64>bytes) << 3), 56);
+  // Of the length in bits, which has eight bytes, the lower four suffice for any memory that there is.
+  store<u32>(last, bswap((<u32>bytes) << 3), 60);
   compress(TAIL);
   if (last != TAIL) compress(last);
   for (let i: usize = 0; i < 32; i += 4) store<u32>(out + i, bswap(load<u32>(STATE + i)));
