@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { type AddressInfo, connect } from 'node:net';
 import type { TestContext } from 'node:test';
 import { apiApp } from '../../collector/src/api/app.ts';
-import { openZoneIndex } from '../../collector/src/index/zone-index.ts';
+import { openZoneIndex, type ZoneIndexInput } from '../../collector/src/index/zone-index.ts';
 import type { EvidenceLog } from '../../collector/src/log/evidence-log.ts';
 import { memoryZones } from '../../collector/src/store/memory.ts';
 import { START_NS } from '../support/facts.ts';
@@ -26,7 +26,7 @@ export interface Setup {
 const NOW_MS = Number(START_NS / 1_000_000n) + 60_000;
 
 /** Starts one; it ends with the test. */
-export async function setup(t: TestContext): Promise<Setup> {
+export async function setup(t: TestContext, more: Partial<ZoneIndexInput> = {}): Promise<Setup> {
   const log = await openMemoryLog();
   const index = await openZoneIndex({
     log,
@@ -35,6 +35,7 @@ export async function setup(t: TestContext): Promise<Setup> {
     timeMsMax: 10_000,
     now: () => performance.now(),
     failed: (error) => assert.fail(error),
+    ...more,
   });
   const answered: Setup['answered'][number][] = [];
   const app = await apiApp({
