@@ -15,6 +15,27 @@ const VERBS: Readonly<Record<string, { readonly summary: string; readonly load: 
   },
   flows: { summary: 'Lists recorded exchanges.', load: async () => (await import('./flows.ts')).flows },
   show: { summary: 'Shows one record in full.', load: async () => (await import('./show.ts')).show },
+  stats: {
+    summary: 'Counts records in groups, with sums, extremes and percentiles.',
+    load: async () => (await import('./stats.ts')).stats,
+  },
+  edges: { summary: 'Shows who called whom, and how it went.', load: async () => (await import('./edges.ts')).edges },
+  diff: {
+    summary: 'Compares who called whom in two windows of time.',
+    load: async () => (await import('./diff.ts')).diff,
+  },
+  scope: {
+    summary: 'Shows where an address, principal, path, certificate or name appears.',
+    load: async () => (await import('./scope.ts')).scope,
+  },
+  neighbors: {
+    summary: 'Shows who called a node, and whom it called.',
+    load: async () => (await import('./neighbors.ts')).neighbors,
+  },
+  identity: {
+    summary: 'Shows what one principal did, and from where.',
+    load: async () => (await import('./identity.ts')).identity,
+  },
   coverage: {
     summary: 'Lists the proxies that were recorded, over which time, and what is missing.',
     load: async () => (await import('./coverage.ts')).coverage,
