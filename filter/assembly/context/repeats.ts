@@ -8,12 +8,11 @@ let lastConnection: u64 = 0;
 let lastMark: u64 = 0;
 let lastSensor: u32 = 0;
 
-/** Ids of connections with recorded exchanges, each at the place of its lowest bits, until they end. */
-const EXCHANGED: usize = memory.data(32768, 8); // 4,096 x u64
-const EXCHANGED_MASK: usize = 4095;
-/** Ids of connections that were recorded, likewise: their other reports follow at once. */
-const CLOSED: usize = memory.data(2048, 8); // 256 x u64
-const CLOSED_MASK: usize = 255;
+/** Connections with recorded exchanges, and those that were recorded: each at the place of its lowest bits, its id and ENDED. */
+const KNOWN: usize = memory.data(32768, 8); // 4,096 x u64
+const KNOWN_MASK: usize = 4095;
+/** The connection was recorded; its other reports follow soon. Ids are below 2^53. */
+const ENDED: u64 = 1 << 63;
 
 /** Ids ascend: of a connection above this one it is known whether an exchange of it was recorded. */
 let forgotten: u64 = 0;
@@ -24,12 +23,17 @@ let openRow: usize = 0;
 let openEpoch: u64 = 0;
 let openConnection: u64 = 0;
 
-function exchangedAt(connection: u64): usize {
-  return EXCHANGED + 8 * (<usize>connection & EXCHANGED_MASK);
+function isKnown(connection: u64): bool {
+  return (load<u64>(KNOWN + 8 * (<usize>connection & KNOWN_MASK)) & ~ENDED) == connection;
 }
 
-function closedAt(connection: u64): usize {
-  return CLOSED + 8 * (<usize>connection & CLOSED_MASK);
+function know(connection: u64, mark: u64): void {
+  const place = KNOWN + 8 * (<usize>connection & KNOWN_MASK);
+  const other = load<u64>(place);
+  if ((other & ~ENDED) == connection) mark |= other;
+  // Nothing more is to come of another one that has ended.
+  else if ((other & ENDED) == 0 && other > forgotten) forgotten = other;
+  store<u64>(place, connection | mark);
 }
 
 function markRow(row: usize): void {
@@ -49,33 +53,25 @@ export function noteExchange(connection: u64, mark: u64, sensor: u32): void {
   hasExchanges = true;
   if (connection == 0) return;
   if (connection == openConnection && openEpoch == batchEpoch()) markRow(openRow);
-  const place = exchangedAt(connection);
-  const other = load<u64>(place);
-  if (other != connection && other > forgotten) forgotten = other;
-  store<u64>(place, connection);
+  know(connection, 0);
 }
 
-function isExchanged(connection: u64): bool {
-  return load<u64>(exchangedAt(connection)) == connection;
-}
-
-/** Whether a connection that carried HTTP counts by itself: none of its exchanges was recorded, where exchanges are. */
+/** Whether a connection that carried HTTP and is not known counts by itself: exchanges are recorded, and none of it was. */
 function isAlone(connection: u64): bool {
-  return hasExchanges && connection > forgotten && !isExchanged(connection);
+  return hasExchanges && connection > forgotten;
 }
 
 /** Whether a connection is counted by another record. */
 export function isRepeatedConnection(connection: u64, hasProtocol: bool): bool {
   if (connection == 0) return hasProtocol;
-  if (load<u64>(closedAt(connection)) == connection || isExchanged(connection)) return true;
+  if (isKnown(connection)) return true;
   return hasProtocol && !isAlone(connection);
 }
 
 /** A connection was recorded as the newest row. `isSealed`: its batch is full, and no later record can change it. */
 export function noteConnectionRow(connection: u64, hasProtocol: bool, isSealed: bool): void {
   openConnection = 0;
-  store<u64>(closedAt(connection), connection);
-  if (isExchanged(connection)) store<u64>(exchangedAt(connection), 0);
+  if (connection != 0) know(connection, ENDED);
   if (!hasProtocol) return;
   openRow = nextRow() - ROW_BYTES;
   openEpoch = batchEpoch();
