@@ -55,28 +55,57 @@ export function notACollector(url: URL, what: string): MeshtrailError {
   );
 }
 
+function urlOf(api: URL, path: string, parameters: Readonly<Record<string, string | undefined>>): URL {
+  // The API may stand behind a path of a proxy.
+  const url = new URL(`${api.pathname.replace(/\/$/, '')}${path}`, api);
+  for (const [name, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(name, value);
+  return url;
+}
+
+function unreachable(api: URL, cause: unknown): MeshtrailError {
+  const reason =
+    cause instanceof Error ? ((cause.cause as Error | undefined)?.message ?? cause.message) : String(cause);
+  return new MeshtrailError(
+    'COLLECTOR_UNREACHABLE',
+    `No answer from ${api.origin} (${reason}). Is the collector running? \`meshtrail serve --dir DIR\` starts one; --api or MESHTRAIL_API names another.`,
+    { cause },
+  );
+}
+
+/** Asks the API for an answer that stays open. Throws the API's own code, or COLLECTOR_UNREACHABLE. */
+export async function askOpen(
+  api: URL,
+  path: string,
+  parameters: Readonly<Record<string, string | undefined>>,
+  { headers, signal }: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
+): Promise<AsyncIterable<Uint8Array>> {
+  const url = urlOf(api, path, parameters);
+  let response: Response;
+  try {
+    response = await fetch(url, { headers: { accept: 'text/event-stream', ...headers }, signal });
+  } catch (cause) {
+    throw unreachable(api, cause);
+  }
+  if (!response.ok) throw errorOf(response.status, await textOf(response), url);
+  if (response.body === null || response.headers.get('content-type') !== 'text/event-stream')
+    throw notACollector(url, 'no events');
+  return response.body;
+}
+
 /** Asks the API and returns the text of a 2xx answer. Throws the API's own code, or COLLECTOR_UNREACHABLE. */
 export async function ask(
   api: URL,
   path: string,
   parameters: Readonly<Record<string, string | undefined>> = {},
 ): Promise<string> {
-  // The API may stand behind a path of a proxy.
-  const url = new URL(`${api.pathname.replace(/\/$/, '')}${path}`, api);
-  for (const [name, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(name, value);
+  const url = urlOf(api, path, parameters);
   let response: Response;
   let text: string;
   try {
     response = await fetch(url, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
     text = await textOf(response);
   } catch (cause) {
-    const reason =
-      cause instanceof Error ? ((cause.cause as Error | undefined)?.message ?? cause.message) : String(cause);
-    throw new MeshtrailError(
-      'COLLECTOR_UNREACHABLE',
-      `No answer from ${api.origin} (${reason}). Is the collector running? \`meshtrail serve --dir DIR\` starts one; --api or MESHTRAIL_API names another.`,
-      { cause },
-    );
+    throw unreachable(api, cause);
   }
   if (!response.ok) throw errorOf(response.status, text, url);
   return text;

@@ -75,7 +75,7 @@ async function printAll(input: VerbInput, format: Format): Promise<number> {
 }
 
 /** Shows the place of an error under the filter's own text. */
-function notePlace(filter: string | undefined, error: unknown): void {
+export function notePlace(filter: string | undefined, error: unknown): void {
   if (filter === undefined || !(error instanceof MeshtrailError) || error.position === undefined) return;
   if (error.code !== 'FILTER_INVALID' || filter.trim() === '' || visible(filter) !== filter) return;
   const { start, end } = error.position;

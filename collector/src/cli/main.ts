@@ -15,6 +15,10 @@ const VERBS: Readonly<Record<string, { readonly summary: string; readonly load: 
   },
   flows: { summary: 'Lists recorded exchanges.', load: async () => (await import('./flows.ts')).flows },
   show: { summary: 'Shows one record in full.', load: async () => (await import('./show.ts')).show },
+  tail: {
+    summary: 'Shows records as they are published, from history on.',
+    load: async () => (await import('./tail.ts')).tail,
+  },
   stats: {
     summary: 'Counts records in groups, with sums, extremes and percentiles.',
     load: async () => (await import('./stats.ts')).stats,
