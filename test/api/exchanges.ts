@@ -54,7 +54,7 @@ export function rowOf({
     outcome: {
       ...(code === undefined ? {} : { code }),
       ...(policy === undefined ? {} : { policy, policyResult: 2 as const }),
-      method: 'GET',
+      ...(more?.kind === 'connection' ? {} : { method: 'GET' }),
       ...(isClient ? { upstreamLocalPrincipal: spiffe(from), upstreamPrincipal: spiffe(to), upstreamCluster: to } : {}),
     },
     ...more,

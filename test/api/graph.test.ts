@@ -1,0 +1,380 @@
+// Goal: the service graph counts each exchange once, names who is observed apart from who is claimed, and every edge's filter
+// finds the edge's own records.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Edge } from '../../collector/src/api/edges.ts';
+import type { RowFacts } from '../../collector/src/core/codec/encode.ts';
+import { BIT } from '../../collector/src/core/codec/layout.ts';
+import type { FlowRecord } from '../../collector/src/core/record.ts';
+import { add, randomRows, rowOf, spiffe } from './exchanges.ts';
+import { type Setup, setup } from './harness.ts';
+
+const id = (i: number): Uint8Array => new Uint8Array(16).fill(i + 1);
+
+async function ask(s: Setup, path: string): Promise<Record<string, never>> {
+  const answer = (await s.json(path)) as Record<string, never>;
+  assert.ok('asOf' in answer, JSON.stringify(answer));
+  return answer;
+}
+const edgesOf = async (s: Setup, query = ''): Promise<readonly Edge[]> =>
+  (await ask(s, `/v1/edges?${query}`))['edges'] as unknown as readonly Edge[];
+const names = (edges: readonly Edge[]) =>
+  edges.map(({ source, destination, requests }) => [source.name, destination.name, requests]);
+
+/** A call that both sides report, the client in one batch and the server in another. */
+async function bothSides(s: Setup, count: number, told: Partial<Parameters<typeof rowOf>[0]> = {}): Promise<void> {
+  const one = (i: number, isClient: boolean): RowFacts =>
+    rowOf({
+      ...{ from: 'frontend', to: 'orders', atMs: i * 10 + (isClient ? 0 : 1), tookMs: isClient ? 5 : 3 },
+      ...{ isClient, requestId: id(i), code: 200 },
+      ...told,
+    });
+  await add(
+    s.log,
+    Array.from({ length: count }, (_, i) => one(i, true)),
+  );
+  await add(
+    s.log,
+    Array.from({ length: count }, (_, i) => one(i, false)),
+  );
+}
+
+test('an exchange that both sides report is one, in the graph and in stats that join', async (t) => {
+  const s = await setup(t);
+  await bothSides(s, 4);
+  await add(s.log, [
+    rowOf({ from: 'frontend', to: 'orders', atMs: 5000, isClient: true, code: 503, verdict: 'failed' }),
+  ]);
+  const [edge, ...others] = await edgesOf(s);
+  assert.deepEqual(others, []);
+  assert.ok(edge !== undefined);
+  assert.deepEqual([edge.source.name, edge.destination.name], ['frontend.shop', 'orders.shop']);
+  assert.deepEqual([edge.requests, edge.errors, edge.denied, edge.mtlsShare], [5, 1, 0, 1]);
+  assert.deepEqual(edge.reported, { source: 5, destination: 4, gateway: 0, waypoint: 0 });
+  assert.deepEqual(edge.latency, { p50: '0.003000s', p99: '0.003000s' }, 'of the record that counts, the server’s');
+  assert.deepEqual(
+    [edge.firstSeen, edge.lastSeen],
+    ['2026-11-24T12:00:00.001000000Z', '2026-11-24T12:00:05.000000000Z'],
+  );
+  assert.deepEqual(names(await edgesOf(s, 'twins=separate')), [['frontend.shop', 'orders.shop', 9]]);
+  const counted = async (query: string) => {
+    const { stats, twins } = await ask(s, `/v1/stats?${query}`);
+    return [(stats as unknown as { metrics: { count: number } }[])[0]?.metrics.count, twins];
+  };
+  assert.deepEqual(await counted('twins=join'), [5, 4]);
+  assert.deepEqual(await counted(''), [9, undefined]);
+  const filter = (cel: string): string => `filter=${encodeURIComponent(cel)}`;
+  assert.deepEqual(
+    await counted(`twins=join&${filter('reporter == "source"')}`),
+    [5, 0],
+    'one of its records is enough',
+  );
+});
+
+test('twins that cannot be looked for any more make an answer partial', async (t) => {
+  const s = await setup(t, { aggregate: { twinsMax: 8 } });
+  await bothSides(s, 4);
+  assert.equal((await ask(s, '/v1/edges'))['complete'], true);
+  await add(s.log, [rowOf({ from: 'frontend', to: 'orders', atMs: 2, isClient: true, requestId: id(9) })]);
+  const { gaps } = await ask(s, '/v1/edges');
+  assert.deepEqual(
+    (gaps as unknown as { limit: string }[]).map(({ limit }) => limit),
+    ['twins'],
+  );
+});
+
+test('every edge’s filter finds exactly its records, by every kind of node', async (t) => {
+  const s = await setup(t);
+  const odd: Partial<RowFacts>[] = [
+    { connection: { id: 3, direction: 1, sourceAddress: '[::1]:5', peerWorkload: 'w"x', peerNamespace: 'n' } },
+    { connection: { id: 3, direction: 1, sourceAddress: '/run/a.sock' }, outcome: { authority: 'files.example:8443' } },
+    { connection: { id: 4, direction: 2, requestedServerName: 'db.example' }, kind: 'connection', outcome: {} },
+    { connection: { id: 5, direction: 1, mtls: true, peerPrincipal: 'spiffe://x/other' } },
+    { connection: {}, outcome: {} },
+    { connection: { id: 6, destinationAddress: '10.9.9.9:1' }, outcome: {} },
+  ];
+  const told = (more: Partial<RowFacts>, atMs: number): RowFacts =>
+    rowOf({ from: 'frontend', to: 'orders', atMs, more });
+  for (let i = 0; i < 6; i++) await add(s.log, randomRows(100 + i, 25), `sidecar~10.0.0.${i}~pod-${i}.shop~shop.svc`);
+  await add(s.log, odd.map(told), 'an-envoy');
+  await add(s.log, odd.map(told));
+  for (const by of ['workload', 'principal', 'pod']) {
+    const edges = await edgesOf(s, `by=${by}&twins=separate`);
+    assert.ok(edges.length > 3);
+    const seen = new Set<string>();
+    for (const edge of edges) {
+      const query = new URLSearchParams({ filter: `(${edge.filter}) && !has(record.repeat)`, limit: '1000' });
+      const { flows } = (await ask(s, `/v1/flows?${query}`)) as unknown as { flows: FlowRecord[] };
+      const { source, destination, gateway, waypoint } = edge.reported;
+      assert.equal(flows.length, source + destination + gateway + waypoint, `${by}: ${edge.filter}`);
+      for (const flow of flows) assert.ok(!seen.has(flow.id) && seen.add(flow.id), 'no record is on two edges');
+    }
+    const { stats } = await ask(s, '/v1/stats');
+    assert.equal(seen.size, (stats as unknown as { metrics: { count: number } }[])[0]?.metrics.count, by);
+  }
+  const claims = (await edgesOf(s)).filter(({ source, destination }) => source.claimed || destination.claimed);
+  assert.ok(
+    claims.some(({ destination }) => destination.name === 'files.example:8443' && destination.field === 'request.host'),
+  );
+  assert.ok(claims.some(({ source }) => source.name === 'w"x'));
+  const pods = await edgesOf(s, 'by=pod');
+  assert.ok(
+    pods.some(({ source, destination }) => source.name === 'pod-1.shop' && destination.name === 'pod-2.shop'),
+    JSON.stringify(names(pods)),
+  );
+});
+
+test('the graph at an instant is that of the window which ends there', async (t) => {
+  const s = await setup(t);
+  for (let i = 0; i < 120; i += 10) await add(s.log, [rowOf({ from: 'a', to: 'b', atMs: i * 1000 })]);
+  const at = 'at=2026-11-24T12:01:30Z';
+  assert.deepEqual(names(await edgesOf(s, at)), [['a.shop', 'b.shop', 6]]);
+  assert.deepEqual(await edgesOf(s, at), await edgesOf(s, 'since=2026-11-24T12:00:30Z&until=2026-11-24T12:01:30Z'));
+  assert.deepEqual(names(await edgesOf(s, `${at}&window=10s`)), [['a.shop', 'b.shop', 1]]);
+  assert.equal((await s.get('/v1/edges?at=2026-11-24T12:00:30Z')).headers.get('etag')?.length, 34);
+  for (const query of [`${at}&since=-1h`, 'window=1m', `${at}&window=x`, 'at=noon', 'by=cluster', 'twins=both'])
+    assert.equal((await s.get(`/v1/edges?${query}`)).status, 400, query);
+});
+
+test('connections without HTTP count apart, by the side that saw more of them; repeats do not count', async (t) => {
+  const s = await setup(t);
+  const tcp = (i: number, isClient: boolean): RowFacts =>
+    rowOf({ from: 'orders', to: 'db', atMs: i, isClient, more: { kind: 'connection', requestBytes: 10 } });
+  const repeat = rowOf({ from: 'orders', to: 'db', atMs: 9, more: { flags: BIT.repeat, kind: 'connection' } });
+  await add(s.log, [tcp(0, true), tcp(1, true), tcp(0, false), tcp(1, false), tcp(2, false), repeat]);
+  const [edge] = await edgesOf(s);
+  assert.deepEqual([edge?.requests, edge?.connections, edge?.latency], [0, 3, {}]);
+});
+
+test('a diff has what is new, gone and changed, and nothing that is chance', async (t) => {
+  const s = await setup(t);
+  const calls = async (from: string, to: string, slot: number, count: number, told: object = {}): Promise<void> => {
+    const one = (i: number): RowFacts => rowOf({ from, to, atMs: slot * 25_000 + i, tookMs: 10, code: 200, ...told });
+    await add(
+      s.log,
+      Array.from({ length: count }, (_, i) => one(i)),
+    );
+  };
+  await calls('a', 'same', 0, 50);
+  await calls('a', 'same', 1, 55);
+  await calls('a', 'gone', 0, 3);
+  await calls('a', 'new', 1, 3);
+  await calls('a', 'busy', 0, 20);
+  await calls('a', 'busy', 1, 200);
+  await calls('a', 'refused', 0, 30);
+  await calls('a', 'refused', 1, 29);
+  await calls('a', 'refused', 1, 1, { verdict: 'denied', code: 403 });
+  await calls('a', 'slow', 0, 30);
+  await calls('a', 'slow', 1, 30, { tookMs: 25 });
+  await calls('a', 'rare', 0, 1);
+  await calls('a', 'rare', 1, 3);
+  const windows = 'a=2026-11-24T12:00:00Z/2026-11-24T12:00:25Z&b=2026-11-24T12:00:25Z/2026-11-24T12:00:50Z';
+  const { diff, groups } = (await ask(s, `/v1/diff?${windows}`)) as unknown as {
+    diff: { change: string; destination: { name: string }; changes: { what: string }[]; a?: object; b?: object }[];
+    groups: number;
+  };
+  assert.deepEqual(
+    diff
+      .map(({ change, destination, changes }) => `${change} ${destination.name} ${changes.map(({ what }) => what)}`)
+      .sort(),
+    [
+      'changed busy.shop requests',
+      'changed refused.shop denied',
+      'changed slow.shop latency',
+      'gone gone.shop ',
+      'new new.shop ',
+    ],
+  );
+  assert.deepEqual([groups, diff[0]?.change, diff[0]?.a], [5, 'new', undefined]);
+  assert.match((await s.get(`/v1/diff?${windows}`)).headers.get('etag') ?? '', /^"/);
+  for (const query of ['', 'a=-2m/-1m', 'a=-2m&b=-1m/now', 'a=-1m/-2m&b=-1m/now', 'a=/&b=/', 'a=-3m/-2m/-1m&b=-1m/now'])
+    assert.equal((await s.get(`/v1/diff?${query}`)).status, 400, query);
+});
+
+test('neighbors are the edges of a node, in both directions', async (t) => {
+  const s = await setup(t);
+  for (let i = 0; i < 5; i++) await add(s.log, randomRows(200 + i, 30));
+  const edges = await edgesOf(s);
+  for (const node of ['orders.shop', 'frontend.shop', 'nobody']) {
+    const { neighbors } = (await ask(s, `/v1/neighbors?node=${node}`)) as unknown as {
+      neighbors: { direction: string; peer: { name: string }; requests: number; share: number }[];
+    };
+    const want = [
+      ...edges
+        .filter(({ destination }) => destination.name === node)
+        .map((edge) => ['in', edge.source.name, edge.requests]),
+      ...edges
+        .filter(({ source }) => source.name === node)
+        .map((edge) => ['out', edge.destination.name, edge.requests]),
+    ];
+    assert.deepEqual(
+      neighbors.map(({ direction, peer, requests }) => [direction, peer.name, requests]),
+      want,
+      node,
+    );
+    const shares = neighbors.filter(({ direction }) => direction === 'in').map(({ share }) => share);
+    if (shares.length > 0) assert.ok(Math.abs(shares.reduce((a, b) => a + b, 0) - 1) < 1e-9);
+  }
+  const { neighbors } = await ask(s, '/v1/neighbors?node=orders.shop&direction=out');
+  assert.ok((neighbors as unknown as { direction: string }[]).every(({ direction }) => direction === 'out'));
+});
+
+test('scope finds an indicator in every field it can stand in', async (t) => {
+  const s = await setup(t);
+  const certificate = new Uint8Array(32).fill(0xab);
+  const told = rowOf({ from: 'inventory', to: 'orders', atMs: 0, verdict: 'denied', code: 403, policy: 'p' });
+  const connection = { ...told.connection, peerCertificateSha256: certificate };
+  const row: RowFacts = { ...told, connection, path: '/pay?x=1', userAgent: 'curl/8.0', requestId: id(6) };
+  await add(s.log, [row, rowOf({ from: 'orders', to: 'inventory', atMs: 1000, more: { path: '/payments' } })]);
+  const rejected = {
+    id: 9,
+    direction: 1 as const,
+    mtls: true,
+    peerPrincipal: spiffe('inventory'),
+    transportFailure: 'x',
+  };
+  await add(s.log, [
+    { ...told, startNs: told.startNs + 5_000_000_000n, connection: rejected, kind: 'connection', outcome: {} },
+  ]);
+  const scope = async (query: Record<string, string>) =>
+    (await ask(s, `/v1/scope?${new URLSearchParams(query)}`))['scope'] as unknown as {
+      kinds: string[];
+      count: number;
+      denied: number;
+      filter: string;
+      roles: { field: string; count: number; firstSeen: string }[];
+      edges: Edge[];
+    };
+  for (const [indicator, kind, fields] of [
+    [spiffe('inventory'), 'principal', ['source.principal', 'destination.principal', 'connection.rejected_principal']],
+    ['10.0.0.1', 'address', ['source.address']],
+    ['10.0.0.2:15006', 'address', ['destination.address']],
+    ['10.0.0.', 'workload', []],
+    ['/pay', 'path', ['request.path']],
+    ['AB'.repeat(32), 'certificate', ['connection.sha256_peer_certificate_digest']],
+    ['curl/8.0', 'workload', ['request.useragent']],
+    ['inventory', 'workload', ['source.service_account', 'destination.service_account']],
+    ['inventory.shop', 'workload', ['source.service_account', 'destination.service_account']],
+    ['07070707-0707-0707-0707-070707070707', 'id', ['request.id']],
+    ['a"b\\c', 'workload', []],
+  ] as const) {
+    const found = await scope({ indicator });
+    assert.equal(found.kinds[0], kind, indicator);
+    assert.deepEqual(
+      found.roles.map(({ field }) => field),
+      fields,
+      indicator,
+    );
+    const flows = await ask(s, `/v1/flows?${new URLSearchParams({ filter: found.filter })}`);
+    assert.equal((flows['flows'] as unknown as unknown[]).length, found.count, indicator);
+  }
+  const path = await scope({ indicator: '/pay' });
+  assert.deepEqual([path.count, path.denied, names(path.edges)], [1, 1, [['inventory.shop', 'orders.shop', 1]]]);
+  assert.equal(path.roles[0]?.firstSeen, '2026-11-24T12:00:00.000000000Z');
+  assert.deepEqual((await scope({ indicator: 'orders', kind: 'host' })).count, 0);
+  for (const query of [
+    '',
+    'indicator=',
+    `indicator=${'x'.repeat(1001)}`,
+    'indicator=x&kind=y',
+    `indicator=${'%00'.repeat(900)}`,
+  ])
+    assert.equal((await s.get(`/v1/scope?${query}`)).status, 400, query.slice(0, 40));
+});
+
+test('identity: what a principal did, from where, and who else claimed to be it', async (t) => {
+  const s = await setup(t);
+  const principal = spiffe('frontend');
+  await bothSides(s, 3);
+  const elsewhere = rowOf({ from: 'frontend', to: 'payments', atMs: 9000, verdict: 'denied', code: 403, policy: 'no' });
+  const stolen = {
+    ...elsewhere.connection,
+    sourceAddress: '10.6.6.6:1',
+    peerCertificateSha256: new Uint8Array(32).fill(1),
+  };
+  const claim = rowOf({ from: 'orders', to: 'payments', atMs: 1 });
+  await add(s.log, [
+    { ...elsewhere, connection: stolen },
+    { ...claim, outcome: { ...claim.outcome, claimedPrincipal: principal } },
+  ]);
+  const { identity } = (await ask(s, `/v1/identity?principal=${principal}`)) as unknown as {
+    identity: Record<string, { count: number; address?: string }[] & { count: number; denied: number }> & {
+      callees: Edge[];
+    };
+  };
+  const { asSource, asDestination, asClaim, asRejected, callees, addresses, certificates, denials } = identity;
+  assert.deepEqual(
+    [asSource?.count, asSource?.denied, asDestination?.count, asClaim?.count, asRejected?.count],
+    [7, 1, 0, 1, 0],
+  );
+  assert.deepEqual(
+    addresses?.map(({ address, count }) => [address, count]),
+    [
+      ['10.0.0.1', 3],
+      ['10.6.6.6', 1],
+    ],
+  );
+  assert.deepEqual(names(callees), [
+    ['frontend.shop', 'orders.shop', 3],
+    ['frontend.shop', 'payments.shop', 1],
+  ]);
+  assert.equal(certificates?.length, 2, 'by certificate and address; one record has none');
+  assert.partialDeepStrictEqual(denials?.[0], {
+    policy: 'no',
+    method: 'GET',
+    count: 1,
+    destination: { name: 'payments.shop' },
+  });
+  for (const query of ['', 'principal=', `principal=${'x'.repeat(1001)}`])
+    assert.equal((await s.get(`/v1/identity?${query}`)).status, 400);
+});
+
+test('no counted question, however odd, makes the API fail', async (t) => {
+  const s = await setup(t);
+  await add(s.log, randomRows(1, 20));
+  const name = fc.constantFrom(
+    ...[
+      'by',
+      'metrics',
+      'bucket',
+      'filter',
+      'since',
+      'until',
+      'at',
+      'window',
+      'a',
+      'b',
+      'indicator',
+      'node',
+      'principal',
+    ],
+    ...['limit', 'twins', 'repeats', 'kind', 'direction'],
+  );
+  const value = fc.oneof(
+    fc.constantFrom(
+      '1m',
+      'now',
+      '-1h',
+      '-1h/now',
+      'verdict',
+      'p99',
+      'sum(duration)',
+      'join',
+      'true',
+      '1',
+      '/',
+      'count()',
+      '()',
+      '\u0000',
+    ),
+    fc.string({ unit: 'binary', maxLength: 10 }),
+  );
+  const path = fc.constantFrom('stats', 'edges', 'diff', 'scope', 'neighbors', 'identity');
+  const property = fc.asyncProperty(path, fc.array(fc.tuple(name, value), { maxLength: 4 }), async (route, pairs) => {
+    const { status, text } = await s.inject(`/v1/${route}?${new URLSearchParams(pairs)}`);
+    assert.ok(status === 200 || (status >= 400 && status < 500), `${route} ${JSON.stringify(pairs)}: ${text}`);
+  });
+  await fc.assert(property, { numRuns: 600 });
+});
