@@ -107,7 +107,8 @@ test('exit codes: 1 not verified, 2 usage, 3 could not check', async (t) => {
 test('help, versions and near misses', async () => {
   const help = await run(['--help']);
   assert.deepEqual([help.code, help.stderr], [0, '']);
-  for (const verb of ['serve', 'demo', 'flows', 'show', 'coverage', 'prove', 'verify', 'fsck', 'keys']) {
+  const verbs = ['serve', 'demo', 'flows', 'show', 'coverage', 'prove', 'verify', 'fsck', 'keys'];
+  for (const verb of [...verbs, 'stats', 'edges', 'diff', 'scope', 'neighbors', 'identity']) {
     assert.match(help.stdout, new RegExp(`^ {2}${verb} +\\S`, 'm'));
     const { code, stdout } = await run([verb, '--help']);
     assert.equal(code, 0);
@@ -124,6 +125,8 @@ test('help, versions and near misses', async () => {
     ['verfy', 'verify'],
     ['fsk', 'fsck'],
     ['key', 'keys'],
+    ['edge', 'edges'],
+    ['stast', 'stats'],
   ])
     assert.match((await run([word as string])).stderr, new RegExp(`did you mean ${meant}\\?`));
   assert.match((await run(['flows', '--fitler', 'x'])).stderr, /Unknown option '--fitler'; did you mean --filter\?/);
