@@ -9,7 +9,7 @@ import { openZoneIndex } from '../../collector/src/index/zone-index.ts';
 import type { EvidenceLog } from '../../collector/src/log/evidence-log.ts';
 import { memoryZones } from '../../collector/src/store/memory.ts';
 import { START_NS } from '../support/facts.ts';
-import { MemoryDisk, openMemoryLog } from '../support/logs.ts';
+import { MemoryDisk, openMemoryLog, realClock } from '../support/logs.ts';
 
 export interface Event {
   readonly event: string;
@@ -71,7 +71,8 @@ export interface Api {
 /** An API that listens, over a log in memory that publishes every 20 ms. It is a minute after the records that tests make. */
 export async function openApi(t: TestContext, open: ApiInput['open'] = {}, publishIntervalMs = 20): Promise<Api> {
   const disk = new MemoryDisk();
-  const log = await openMemoryLog(disk, { publishIntervalMs });
+  const nowMs = (): number => Number(START_NS / 1_000_000n) + 60_000;
+  const log = await openMemoryLog(disk, { publishIntervalMs, clock: { ...realClock, nowMs } });
   const index = await openZoneIndex({
     log,
     store: memoryZones(),
@@ -80,7 +81,6 @@ export async function openApi(t: TestContext, open: ApiInput['open'] = {}, publi
     now: () => performance.now(),
     failed: (error) => assert.fail(error),
   });
-  const nowMs = (): number => Number(START_NS / 1_000_000n) + 60_000;
   const app = await apiApp({ log, index, version: '1', nowMs, open });
   await app.listen({ host: '127.0.0.1', port: 0 });
   t.after(async () => {

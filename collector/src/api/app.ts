@@ -15,6 +15,7 @@ import { flowRoutes } from './flow-routes.ts';
 import { Followers, type FollowersLimits } from './followers.ts';
 import { logRoutes } from './log-routes.ts';
 import { operationRoutes } from './operation-routes.ts';
+import { replayRoutes } from './replay-routes.ts';
 import { tailRoutes } from './tail-routes.ts';
 
 const HEADER_BYTES_MAX = 16_384;
@@ -105,6 +106,7 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
   const { lagMsMax, ...limits } = input.open ?? {};
   const live = new LiveLog({ ...input, now: () => performance.now() });
   const follow = { live, followers: new Followers(app, limits), nowMs: input.nowMs };
+  replayRoutes(app, { ...input, followers: follow.followers });
   tailRoutes(app, { ...follow, ...(lagMsMax === undefined ? {} : { lagMsMax }) });
   logRoutes(app, input.log);
   operationRoutes(app, input);
