@@ -19,6 +19,10 @@ const VERBS: Readonly<Record<string, { readonly summary: string; readonly load: 
     summary: 'Shows records as they are published, from history on.',
     load: async () => (await import('./tail.ts')).tail,
   },
+  replay: {
+    summary: 'Plays the past as if it were live, to the terminal or to a test target.',
+    load: async () => (await import('./replay.ts')).replay,
+  },
   stats: {
     summary: 'Counts records in groups, with sums, extremes and percentiles.',
     load: async () => (await import('./stats.ts')).stats,
