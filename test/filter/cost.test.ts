@@ -81,7 +81,7 @@ const told = (exchange: Exchange) => (recorder: Recorder) => recorder.record(exc
 test('an ordinary exchange on a known connection takes eight calls that hand over bytes, and these', () => {
   const { data, absent, others } = costOf({}, told(known(ordinary({ connectionId }))));
   assert.deepEqual(data, EIGHT);
-  assert.deepEqual(absent, ['response trailers', 'metadata.filter_metadata']);
+  assert.deepEqual(absent, ['response trailers', 'metadata']);
   assert.deepEqual(others, ['proxy_get_current_time_nanoseconds']);
 });
 

@@ -341,7 +341,7 @@ test('a first attempt that the request itself tells of, and every other one', ()
   assertRecorded(exchanges);
   assert.deepEqual(
     recorded(exchanges).map((record) => record['attempts']),
-    [1, 9, 9, 9, 9],
+    [undefined, 9, 9, 9, 9],
   );
 });
 

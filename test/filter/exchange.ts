@@ -1,6 +1,6 @@
 // One exchange as the emulated Envoy knows it, and as docs/formats.md says that it must be recorded.
 
-import { bytesOf, type Message, type Pairs, type Text, type Value } from '../host/abi.ts';
+import { bytesOf, type Message, type Pairs, Protobuf, type Text, type Value } from '../host/abi.ts';
 import type { Facts } from '../host/contexts.ts';
 
 /** What is absent here is absent in the proxy. */
@@ -108,8 +108,8 @@ export function factsOf(exchange: Exchange): Facts {
       filter_chain_name: exchange.filterChain,
       listener_direction: exchange.direction,
     },
-    // Real Envoy has a map without entries here, whose 4 bytes are handed over too: one costly call more than this lets be counted.
-    metadata: { filter_metadata: filters.size === 0 ? undefined : filters },
+    // As a message it has no bytes when it says nothing; as a map it has its count.
+    metadata: new Protobuf(Uint8Array.from(filters.size === 0 ? [] : [10, 0]), { filter_metadata: filters }),
   };
   return {
     properties,

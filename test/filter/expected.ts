@@ -11,6 +11,7 @@ export const LIMITS = {
   authority: 256,
   headers: 1024,
   principal: 512,
+  failure: 512,
   other: 256,
 } as const;
 export const DENIAL = 'rbac_access_denied_matched_policy[';
@@ -143,12 +144,23 @@ const FAILURE_BITS = {
   LH: 0,
   DT: 22,
   UPE: 23,
+  SI: 16,
+  OM: 25,
+  DO: 27,
 };
 export const FAILURES = Object.values(FAILURE_BITS);
 const bit = (place: number): bigint => 1n << BigInt(place);
 export const has = (flags: bigint, ...places: number[]): boolean => places.some((place) => (flags & bit(place)) !== 0n);
 
 /** The first rule of docs/formats.md 1.2 that matches. */
+/** Both sides took up another protocol. */
+function isTunnel(exchange: Exchange): boolean {
+  const code = codeOf(exchange);
+  const method = headerOf(exchange.requestHeaders, ':method');
+  const isConnect = method !== undefined && latin1(method) === 'CONNECT';
+  return code === 101n || (code === 200n && isConnect && exchange.upstreamAddress !== undefined);
+}
+
 export function verdictOf(exchange: Exchange): string {
   const details = detailsOf(exchange);
   const flags = flagsOf(exchange);
@@ -160,8 +172,13 @@ export function verdictOf(exchange: Exchange): string {
     /^(?:local_|request_)rate_limited$/.test(details)
   )
     return 'denied';
-  if (has(flags, 18) || /^(?:http[13]\.|http2\.(?!remote_))/.test(details) || details === 'missing_host_header')
+  if (
+    has(flags, 17, 18) ||
+    /^(?:http[13]\.|http2\.(?!remote_))/.test(details) ||
+    ['missing_host_header', 'upgrade_failed'].includes(details)
+  )
     return 'invalid';
+  if (isTunnel(exchange)) return 'allowed';
   if (has(flags, 14, 28) || details === 'downstream_remote_disconnect' || codeOf(exchange) === undefined)
     return 'reset';
   if (has(flags, 8)) return 'unrouted';
@@ -190,7 +207,7 @@ export const nameIn = (names: readonly string[], value: Text | undefined): strin
 export function connectionOf(exchange: Exchange, cutter: Cutter): Flat {
   const { mtls, connectionId = 0n, direction = 0n } = exchange;
   const tlsVersion = nameIn(TLS_VERSIONS, exchange.tlsVersion);
-  const failure = cutter.text(exchange.transportFailure);
+  const failure = cutter.text(exchange.transportFailure, LIMITS.failure);
   return {
     connection_id: connectionId === 0n || connectionId > NUMBER_MAX ? undefined : connectionId,
     direction: direction > 2n ? 0 : Number(direction),
@@ -231,12 +248,14 @@ export function upstreamOf(exchange: Exchange, cutter: Cutter): Flat {
   return {
     upstream_cluster: cutter.text(exchange.upstreamCluster),
     upstream_address: address,
-    upstream_failure: has(flagsOf(exchange), ...FAILURES) ? cutter.text(exchange.upstreamFailure) : undefined,
+    upstream_failure: has(flagsOf(exchange), ...FAILURES)
+      ? cutter.text(exchange.upstreamFailure, LIMITS.failure)
+      : undefined,
     // Where no host was chosen there is nothing more to ask.
     ...(address === undefined
       ? {}
       : {
-          attempts: isSaidOnce ? 1 : attempts === 0n ? undefined : atMost(attempts, 255n),
+          attempts: isSaidOnce || attempts === 0n ? undefined : atMost(attempts, 255n),
           upstream_principal: cutter.text(exchange.upstreamPrincipal, LIMITS.principal),
           upstream_local_principal: cutter.text(exchange.upstreamLocalPrincipal, LIMITS.principal),
         }),

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { instantiateSync } from '@assemblyscript/loader';
 import asc from 'assemblyscript/asc';
 
 const TRANSFORM = fileURLToPath(new URL('../../tools/static-data.js', import.meta.url));
@@ -39,16 +40,19 @@ interface Memory {
   readonly exports: Readonly<Record<string, number>>;
 }
 
+type Global = { readonly value: unknown };
+type Exports = { readonly memory: { readonly buffer: ArrayBuffer } } & Record<string, unknown>;
+const isGlobal = (value: unknown): value is Global => typeof value === 'object' && value !== null && 'value' in value;
+
 /** Runs a program: its memory before any call, and the addresses that it exports. */
 async function run(program: string): Promise<Memory> {
   const { module, message } = await compile(program);
   assert.ok(module !== undefined, message);
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(module)));
-  const { memory, ...others } = exports as { readonly memory: WebAssembly.Memory } & Record<string, unknown>;
-  const globals = Object.entries(others).filter(([, value]) => value instanceof WebAssembly.Global);
+  const { memory, ...others } = instantiateSync(Buffer.from(module)).instance.exports as unknown as Exports;
+  const globals = Object.entries(others).filter((entry): entry is [string, Global] => isGlobal(entry[1]));
   return {
     bytes: new Uint8Array(memory.buffer),
-    exports: Object.fromEntries(globals.map(([name, value]) => [name, Number((value as WebAssembly.Global).value)])),
+    exports: Object.fromEntries(globals.map(([name, { value }]) => [name, Number(value)])),
   };
 }
 

@@ -235,7 +235,12 @@ const ROWS: readonly Row[] = [
     'SPIFFE id that the upstream showed',
     'upstream.uri_san_peer_certificate',
   ],
-  ['upstream.request_attempt_count', 'int', 'observed', 'Attempts, 1 without a retry'],
+  [
+    'upstream.request_attempt_count',
+    'int',
+    'observed',
+    'Attempts, 1 without a retry; absent also where the request said that it was the first',
+  ],
   ['upstream.transport_failure_reason', 'string', 'observed', 'Why the upstream could not be reached'],
   ['rbac.result', 'string', 'observed', 'Enforced RBAC: `allowed` or `denied`', 'metadata of the RBAC filter'],
   [

@@ -66,8 +66,8 @@ const TLS13 = text('TLSv1.3');
 
 /** Direct-mapped: two connections that share a slot cost a reading more, never a wrong fact. */
 const SLOTS: usize = 256;
-const SLOT_BYTES: usize = 2744;
-const CACHE: usize = memory.data(702464, 16); // SLOTS x SLOT_BYTES
+const SLOT_BYTES: usize = 3000;
+const CACHE: usize = memory.data(768000, 16); // SLOTS x SLOT_BYTES
 const _SLOT_ID: usize = 0; // u64
 const SLOT_EPOCH: usize = 8; // u64: the batch in which SLOT_ENTRY is the number of the entry
 const SLOT_ENTRY: usize = 16; // u32
@@ -76,8 +76,8 @@ const SLOT_NUMBERS: usize = 20;
 const SLOT_CERTIFICATE: usize = 32; // 32 bytes
 const SLOT_LENGTHS: usize = 64; // CONNECTION_TEXTS x u16
 const SLOT_TEXTS: usize = 88;
-/** Source, destination, SNI, failure, filter chain, subject up to 256 bytes, two principals up to 512: 2,560; and 96 to spare. */
-const SLOT_TEXT_BYTES_MAX: usize = 2656;
+/** Source, destination, SNI, filter chain, subject up to 256 bytes, two principals and the failure up to 512: 2,816; and 96 to spare. */
+const SLOT_TEXT_BYTES_MAX: usize = 2912;
 
 function readText(fact: u32, from: usize): void {
   if (readProperty(from) == OK) setText(fact, valueAt, valueBytes);

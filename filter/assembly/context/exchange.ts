@@ -117,10 +117,13 @@ function takeResponse(): void {
   if (isGrpc && readWord(PATH_GRPC_STATUS) == OK && word() < GRPC_ABSENT) setNumber(GRPC_STATUS, word());
 }
 
-/** Envoy writes the number of the attempt into the request where it is told to; a second one is always asked for. */
+/**
+ * Envoy writes the number of the attempt into the request where it is told to. A caller can write it too, so it saves the
+ * question and never gives the answer: attempts are absent then.
+ */
 function takeAttempts(isPlain: bool): void {
-  if (isPlain && isFirstAttempt()) setPresent(ATTEMPTS, 1, BIT_ATTEMPTS);
-  else if (readWord(PATH_ATTEMPTS) == OK && word() > 0) setPresent(ATTEMPTS, word(), BIT_ATTEMPTS);
+  if (isPlain && isFirstAttempt()) return;
+  if (readWord(PATH_ATTEMPTS) == OK && word() > 0) setPresent(ATTEMPTS, word(), BIT_ATTEMPTS);
 }
 
 /** Gathers the facts of the exchange at hand; returns a number that two reports of it agree in. */

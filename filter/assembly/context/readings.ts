@@ -27,6 +27,8 @@ const PATH_FLAGS = path('response.flags');
 const PATH_UPSTREAM_ADDRESS = path('upstream.address');
 const PATH_UPSTREAM_CLUSTER = path('xds.cluster_name');
 const PATH_METADATA = path('metadata.filter_metadata');
+const PATH_ALL_METADATA = path('metadata');
+const EMPTY_MAP_BYTES: usize = 4;
 /** A longer property path: a text constant that is made when it is needed. */
 const LONGER_PATH: usize = memory.data(64, 8);
 
@@ -95,9 +97,23 @@ function readMetadataOf(filter: usize): bool {
   return readProperty(LONGER_PATH) == OK;
 }
 
+/** Whether the newest exchange asked had metadata: those of one proxy mostly agree. */
+let hadMetadata: bool = false;
+
+/**
+ * The map of all filters' metadata has four bytes when it is empty, so it costs a call with data; the message around it has none.
+ * Where there was none, the message is asked first.
+ */
+function hasMetadata(): bool {
+  if (!hadMetadata) hadMetadata = readProperty(PATH_ALL_METADATA) != NOT_FOUND;
+  return hadMetadata;
+}
+
 /** One value that the host cannot turn into bytes, in the metadata of any filter, keeps it from handing over all: then each by itself. */
 export function takeAllMetadata(): void {
+  if (!hasMetadata()) return;
   const status = readProperty(PATH_METADATA);
+  hadMetadata = status != NOT_FOUND && valueBytes != EMPTY_MAP_BYTES;
   if (status == OK) takeMetadata(valueAt, valueBytes);
   if (status == OK || status == NOT_FOUND) return;
   if (readMetadataOf(RBAC)) takeRbac(valueAt, valueBytes);

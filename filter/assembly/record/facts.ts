@@ -109,15 +109,17 @@ export function textBytes(fact: u32): usize {
 /** Bytes that a text keeps (docs/formats.md 1.3). */
 export function limitOf(fact: u32): usize {
   if (fact == PATH || fact == HEADERS) return 1024;
-  // Principals, as bits.
-  const principals: u64 =
+  // Principals and failure reasons, as bits: a reason of BoringSSL names all that led to it.
+  const long: u64 =
     (1 << CLAIMED_PRINCIPAL) |
     (1 << UPSTREAM_PRINCIPAL) |
     (1 << UPSTREAM_LOCAL_PRINCIPAL) |
     (1 << PEER_PRINCIPAL) |
     (1 << LOCAL_PRINCIPAL) |
-    (1 << FILTER_STATE_PRINCIPAL);
-  return ((principals >> fact) & 1) != 0 ? 512 : 256;
+    (1 << FILTER_STATE_PRINCIPAL) |
+    (1 << TRANSPORT_FAILURE) |
+    (1 << UPSTREAM_FAILURE);
+  return ((long >> fact) & 1) != 0 ? 512 : 256;
 }
 
 /** Sets a text; a longer one than its limit is cut and marked. The bytes must stay where they are until the row is written. */

@@ -13,8 +13,8 @@ export const ROWS_MAX: u32 = 700;
 export const ENTRIES_MAX: u32 = 4095;
 /** More entries than one exchange can add: its strings, its connection, its outcome, and what a batch opens with. */
 export const ENTRIES_RESERVE: u32 = 48;
-/** More bytes than one exchange can add, every text at its limit: 12,885. */
-export const RECORD_BYTES_MAX: usize = 13312;
+/** More bytes than one exchange can add, every text at its limit: 13,397. */
+export const RECORD_BYTES_MAX: usize = 13824;
 export const STREAM_BYTES: usize = 16;
 
 export const HEADER_VERSION: usize = 4;

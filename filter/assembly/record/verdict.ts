@@ -4,6 +4,7 @@ import { isText, startsWith } from './bytes';
 import {
   CODE,
   CODE_DETAILS,
+  METHOD,
   number,
   RESPONSE_FLAGS,
   TRANSPORT_FAILURE,
@@ -37,15 +38,20 @@ const RL: u64 = 1 << 11;
 const UAEX: u64 = 1 << 12;
 const DC: u64 = 1 << 14;
 const URX: u64 = 1 << 15;
+const SI: u64 = 1 << 16;
+const IH: u64 = 1 << 17;
 const DPE: u64 = 1 << 18;
 const UMSDR: u64 = 1 << 19;
 const DT: u64 = 1 << 22;
 const UPE: u64 = 1 << 23;
 const NC: u64 = 1 << 24;
+const OM: u64 = 1 << 25;
 const DF: u64 = 1 << 26;
+const DO: u64 = 1 << 27;
 const DR: u64 = 1 << 28;
-const FAILURES: u64 = UH | UF | UC | UT | UR | UO | URX | NC | LR | LH | DT | UPE | UMSDR | DF;
+const FAILURES: u64 = UH | UF | UC | UT | UR | UO | URX | NC | LR | LH | DT | UPE | UMSDR | DF | SI | OM | DO;
 
+const CONNECT = text('CONNECT');
 const RBAC = text('rbac_access_denied');
 const JWT = text('jwt_authn_access_denied');
 const EXT_AUTHZ = text('ext_authz_');
@@ -61,6 +67,7 @@ const ABSOLUTE_PATH = text('absolute_path_rejected');
 const PATH_NORMALIZATION = text('path_normalization_failed');
 const LOW_VERSION = text('low_version');
 const HEADERS_TOO_LARGE = text('request_headers_too_large');
+const UPGRADE_FAILED = text('upgrade_failed');
 const STRICT_CHECK = text('request_headers_failed_strict_check');
 const REMOTE_DISCONNECT = text('downstream_remote_disconnect');
 const VIA_UPSTREAM = text('via_upstream');
@@ -81,15 +88,21 @@ function isDenied(flags: u64): bool {
 }
 
 function isInvalid(flags: u64): bool {
-  if ((flags & DPE) != 0 || detailsBegin(HTTP1) || detailsBegin(HTTP3)) return true;
+  if ((flags & (DPE | IH)) != 0 || detailsBegin(HTTP1) || detailsBegin(HTTP3)) return true;
   if (detailsBegin(HTTP2) && !detailsBegin(HTTP2_REMOTE)) return true;
   if (areDetails(MISSING_HOST) || areDetails(MISSING_PATH) || areDetails(ABSOLUTE_PATH)) return true;
   if (areDetails(PATH_NORMALIZATION) || areDetails(LOW_VERSION)) return true;
-  return areDetails(HEADERS_TOO_LARGE) || areDetails(STRICT_CHECK);
+  return areDetails(HEADERS_TOO_LARGE) || areDetails(STRICT_CHECK) || areDetails(UPGRADE_FAILED);
 }
 
 function isReset(flags: u64): bool {
   return (flags & (DC | DR)) != 0 || areDetails(REMOTE_DISCONNECT) || number(CODE) == 0;
+}
+
+/** Whether both sides took up another protocol: then its end, by whichever side, takes nothing back. */
+function isTunnel(): bool {
+  if (number(CODE) == 101) return true;
+  return number(CODE) == 200 && isText(textAt(METHOD), textBytes(METHOD), CONNECT) && textBytes(UPSTREAM_ADDRESS) > 0;
 }
 
 /** Whether the answer needs no explaining: the upstream gave it, and nothing is flagged. */
@@ -113,6 +126,7 @@ export function verdictOf(): u8 {
   const flags = number(RESPONSE_FLAGS);
   if (isDenied(flags)) return DENIED;
   if (isInvalid(flags)) return INVALID;
+  if (isTunnel()) return ALLOWED;
   if (isReset(flags)) return RESET;
   if (isUnrouted()) return UNROUTED;
   if ((flags & FAILURES) != 0) return FAILED;

@@ -73,6 +73,7 @@ const EXCHANGE_FIELDS = {
   grpc_attribute: '%CEL(response.grpc_status)%',
   route: '%ROUTE_NAME%',
   attempts: '%UPSTREAM_REQUEST_ATTEMPT_COUNT%',
+  said_attempts: '%REQ(X-ENVOY-ATTEMPT-COUNT)%',
   enforced_result: rbac('http', 'enforced_engine_result'),
   shadow_result: rbac('http', 'istio_dry_run_deny_shadow_engine_result'),
   shadow_policy: rbac('http', 'istio_dry_run_deny_shadow_effective_policy_id'),

@@ -3,7 +3,6 @@
 import type { FlowRecord, Verdict } from '../../../collector/src/core/record.ts';
 import type { Line, Value } from './access-logs.ts';
 import type { Caller } from './caller.ts';
-import type { Facts } from './compare.ts';
 import type { Place } from './places.ts';
 
 /** What a place does with an event: records it, records it as counted elsewhere, does not see it; or it cannot stand where this happens. */
@@ -15,8 +14,6 @@ export interface Seen {
   readonly verdict: Verdict;
   /** Members of Envoy's line: they prove that the event happened. */
   readonly line?: Readonly<Record<string, Value | RegExp>>;
-  /** What the record says instead of what Envoy's line says, unless it asks for every detail. */
-  readonly apart?: Facts;
   /** What the record must say beyond the comparison with the line. */
   readonly record?: (record: FlowRecord, line: Line) => void;
 }

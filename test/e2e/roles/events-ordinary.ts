@@ -12,7 +12,7 @@ const BODY = 'b'.repeat(1234);
 const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
 
 /** A tunnel has no other end than that somebody leaves: Envoy says so of the client. */
-const LEFT = ended('reset', 101, 'DC', 'downstream_remote_disconnect', { line: { received: 140, sent: 140 } });
+const LEFT = ended('allowed', 101, 'DC', 'downstream_remote_disconnect', { line: { received: 140, sent: 140 } });
 
 async function upgraded(caller: Caller, protocol: string, path = '/app/upgrade'): Promise<void> {
   const socket = await caller.open('web');
@@ -101,12 +101,12 @@ export const PROTOCOLS: readonly RoleEvent[] = [
   ),
   http('WebSocket, closed by the client', (caller) => upgraded(caller, 'websocket'), LEFT),
   http('WebSocket, closed by the upstream', (caller) => upgraded(caller, 'websocket', '/app/upgrade-once'), [
-    ended('failed', 101, 'UC', /^upstream_reset_after_response_started/, { line: { received: 140, sent: 140 } }),
+    ended('allowed', 101, 'UC', /^upstream_reset_after_response_started/, { line: { received: 140, sent: 140 } }),
   ]),
   http(
     'an upgrade that the proxy does not know',
     (caller) => caller.raw('web', `GET /app/ok HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n`),
-    ended('unknown', 403, '-', 'upgrade_failed'),
+    ended('invalid', 403, '-', 'upgrade_failed'),
   ),
   http(
     'a WebSocket that the upstream refuses',
@@ -123,7 +123,9 @@ export const PROTOCOLS: readonly RoleEvent[] = [
   http(
     'CONNECT, HTTP/1.1',
     connectMethod,
-    ended('reset', 200, 'DC', 'downstream_remote_disconnect', { line: { method: 'CONNECT', received: 18, sent: 18 } }),
+    ended('allowed', 200, 'DC', 'downstream_remote_disconnect', {
+      line: { method: 'CONNECT', received: 18, sent: 18 },
+    }),
   ),
   http(
     'CONNECT, HTTP/2',
@@ -139,7 +141,7 @@ export const PROTOCOLS: readonly RoleEvent[] = [
         ':path': '/app/upgrade',
         ':authority': 'a',
       }),
-    ended('reset', 101, 'DR', 'http2.remote_reset', { line: { protocol: 'HTTP/2', received: 18, sent: 18 } }),
+    ended('allowed', 101, 'DR', 'http2.remote_reset', { line: { protocol: 'HTTP/2', received: 18, sent: 18 } }),
   ),
   http(
     'an upstream over mTLS',

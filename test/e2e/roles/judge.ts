@@ -78,7 +78,7 @@ function assertRecords(
     const isHttp = LOG_OF[place] === 'manager';
     const seen = isHttp ? (event.exchanges[log.indexOf(line)] as Seen) : event.connection;
     assert.equal(record.record.kind, isHttp ? 'http' : 'connection', what);
-    if (isHttp) assertExchange(record, line, { isFull, reporter, ...(seen.apart && { apart: seen.apart }) }, what);
+    if (isHttp) assertExchange(record, line, { isFull, reporter }, what);
     else assertConnection(record, line, { hasOwnClock: place === 'network_filter', reporter, protocol }, what);
     assert.equal(record.verdict, seen.verdict, `${what}: verdict`);
     seen.record?.(record, line);

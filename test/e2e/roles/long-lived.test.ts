@@ -61,7 +61,7 @@ async function overTcp(caller: Caller, isTls: boolean): Promise<void> {
 }
 
 const EVENTS: readonly RoleEvent[] = [
-  http('WebSocket', webSocket, ended('reset', 101, 'DC', 'downstream_remote_disconnect')),
+  http('WebSocket', webSocket, ended('allowed', 101, 'DC', 'downstream_remote_disconnect')),
   http('a streaming answer over mTLS', streamed, ended('reset', 200, 'DR', 'http2.remote_reset')),
   connection('TCP', (caller) => overTcp(caller, false), { verdict: 'allowed' }, TCP),
   connection('mTLS to TCP', (caller) => overTcp(caller, true), { verdict: 'allowed' }, TCP),
