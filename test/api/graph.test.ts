@@ -148,6 +148,18 @@ test('connections without HTTP count apart, by the side that saw more of them; r
   assert.deepEqual([edge?.requests, edge?.connections, edge?.latency], [0, 3, {}]);
 });
 
+test('exchanges without an id count by the side that saw more of them, and so do their bytes', async (t) => {
+  const s = await setup(t);
+  const call = (i: number, isClient: boolean): RowFacts =>
+    rowOf({ from: 'a', to: 'b', atMs: i, isClient, code: 500, more: { requestBytes: 10 } });
+  await add(s.log, [call(0, true), call(1, true), call(0, false), call(1, false), call(2, false)]);
+  await add(s.log, [rowOf({ from: 'a', to: 'b', atMs: 9, requestId: id(1), more: { requestBytes: 5 } })]);
+  const [edge] = await edgesOf(s);
+  assert.deepEqual([edge?.requests, edge?.errors, edge?.requestBytes], [4, 3, 35]);
+  const [each] = await edgesOf(s, 'twins=separate');
+  assert.deepEqual([each?.requests, each?.errors, each?.requestBytes], [6, 5, 55]);
+});
+
 test('a diff has what is new, gone and changed, and nothing that is chance', async (t) => {
   const s = await setup(t);
   const calls = async (from: string, to: string, slot: number, count: number, told: object = {}): Promise<void> => {

@@ -9,7 +9,8 @@ type Told = Partial<Half<string>> & { readonly isClient: boolean; readonly what:
 
 const half = (told: Told): Half<string> => {
   const base = { startNs: 0n, endNs: 0n, index: 0, row: 0, ids: ['r1'], source: undefined, destination: undefined };
-  return { ...base, ...told };
+  const about = { node: undefined, method: undefined, host: undefined };
+  return { ...base, ...about, ...told };
 };
 
 /** Pairs of halves, in the order that they are given; clients alone by themselves. */
@@ -41,6 +42,42 @@ test('the id, who it is, and when', () => {
   assert.equal(isTwin({ startNs: 101n + TWIN_SLACK_NS }), false, 'later than the client waited');
   assert.equal(isTwin({ startNs: -TWIN_SLACK_NS }), true);
   assert.equal(isTwin({ startNs: -TWIN_SLACK_NS - 1n }), false, 'before the client began');
+});
+
+test('where nobody is known for sure, no server is taken from the client that it surely has', () => {
+  const failed = half({ isClient: true, what: 'failed', endNs: 1n, node: 'frontend', host: 'nobody' });
+  const received = half({
+    isClient: false,
+    what: 'received',
+    startNs: -5n,
+    source: 'ingress',
+    destination: 'frontend',
+    node: 'frontend',
+  });
+  assert.deepEqual(pairsOf([received, failed], false), ['failed'], 'what a service received is not what it called');
+  const server = half({
+    isClient: false,
+    what: 's',
+    startNs: 9n,
+    source: 'frontend',
+    destination: 'orders',
+    node: 'orders',
+  });
+  assert.deepEqual(pairsOf([failed, server], false), ['failed=s'], 'possible, and nobody else’s');
+  const client = half({
+    isClient: true,
+    what: 'c',
+    startNs: 8n,
+    endNs: 999n,
+    source: 'frontend',
+    destination: 'orders',
+  });
+  assert.deepEqual(pairsOf([failed, { ...server, host: 'orders' }], false), ['failed'], 'it asked for somebody else');
+  assert.deepEqual(pairsOf([failed, client, server], false), ['c=s', 'failed']);
+  assert.deepEqual(pairsOf([failed, { ...server, method: 'GET' }, { ...client, method: 'PUT' }], false), [
+    'c',
+    'failed=s',
+  ]);
 });
 
 test('a chain of calls with one request id, and a retry', () => {
@@ -91,6 +128,6 @@ test('pairs do not depend on when they were decided, and what waits is let go', 
     const startNs = BigInt(i) * TWIN_SLACK_NS;
     twins.advance(startNs);
     twins.add(half({ isClient: i % 2 === 0, what: '', startNs, endNs: startNs, ids: [`r${i}`] }));
-    assert.ok(twins.pending <= 3);
+    assert.ok(twins.pending <= 4);
   }
 });

@@ -57,21 +57,18 @@ const TELLS_MTLS = 'reporter == "source" ? has(upstream.cluster) || has(upstream
 const IS_MTLS =
   'reporter == "source" ? has(upstream.principal) : connection.mtls && !has(connection.certificate_rejected) && !has(connection.transport_failure_reason)';
 const IS_HTTP = parseFilter('record.kind == "http"');
-const OF_SOURCE = parseFilter('record.kind == "connection" && reporter == "source"');
-const OF_OTHERS = parseFilter('record.kind == "connection" && reporter != "source"');
+const ERROR = '(verdict in ["failed", "reset", "invalid", "unrouted"] || response.code >= 500)';
+/** Records that have an id to find their twin by; of the others it is not known which two are one exchange. */
+const JOINS = 'record.kind == "http" && (has(request.id) || (has(trace.id) && has(trace.span_id)))';
 
 /** The metrics of an edge, in the order in which figuresOf() takes them. */
 const METRICS = {
-  requests: { measure: 'count', where: IS_HTTP },
-  connectionsOfSource: { measure: 'count', where: OF_SOURCE },
-  connectionsOfOthers: { measure: 'count', where: OF_OTHERS },
+  ...counted('requests', 'record.kind == "http"'),
+  ...counted('connections', 'record.kind == "connection"'),
+  ...counted('errors', ERROR),
+  ...counted('requestBytes', 'has(request.total_size)', 'request.total_size'),
+  ...counted('responseBytes', 'has(response.total_size)', 'response.total_size'),
   denied: { measure: 'count', where: parseFilter('verdict == "denied"') },
-  errors: {
-    measure: 'count',
-    where: parseFilter('verdict in ["failed", "reset", "invalid", "unrouted"] || response.code >= 500'),
-  },
-  requestBytes: { measure: 'sum', of: fieldKey('request.total_size') },
-  responseBytes: { measure: 'sum', of: fieldKey('response.total_size') },
   p50: { measure: 'p', percentile: 50, of: fieldKey('duration'), where: IS_HTTP },
   p99: { measure: 'p', percentile: 99, of: fieldKey('duration'), where: IS_HTTP },
   firstSeen: { measure: 'min', of: fieldKey('time') },
@@ -82,8 +79,24 @@ const METRICS = {
   destination: { measure: 'count', where: parseFilter('reporter == "destination"') },
   gateway: { measure: 'count', where: parseFilter('reporter == "gateway"') },
   waypoint: { measure: 'count', where: parseFilter('reporter == "waypoint"') },
-} as const satisfies Record<string, Metric>;
-const NAMES = Object.keys(METRICS) as (keyof typeof METRICS)[];
+} satisfies Record<string, Metric>;
+type MetricName = keyof typeof METRICS;
+const NAMES = Object.keys(METRICS) as MetricName[];
+
+type Part = 'joined' | 'ofSource' | 'ofOthers';
+
+/** A count, or the sum of a field: of what can be joined, and of the rest as each side reports it. */
+function counted<N extends string>(name: N, cel: string, sumOf?: string): Readonly<Record<`${N}_${Part}`, Metric>> {
+  const metric = (part: string): Metric => {
+    const where = parseFilter(`${cel} && ${part}`);
+    return sumOf === undefined ? { measure: 'count', where } : { measure: 'sum', of: fieldKey(sumOf), where };
+  };
+  return {
+    [`${name}_joined`]: metric(`(${JOINS})`),
+    [`${name}_ofSource`]: metric(`!(${JOINS}) && reporter == "source"`),
+    [`${name}_ofOthers`]: metric(`!(${JOINS}) && reporter != "source"`),
+  } as Record<`${N}_${Part}`, Metric>;
+}
 
 /** A view of edges; `keep` is told both keys. */
 export function edgesView(
@@ -99,24 +112,33 @@ export function edgesView(
   };
 }
 
-const written = (value: MetricValue): Bytes => (typeof value === 'bigint' ? String(value) : (value ?? 0));
+/** Of what cannot be joined, the side that saw more is taken; where nothing is joined, all of it. */
+function summed(joined: bigint, ofSource: bigint, ofOthers: bigint, isJoined: boolean): Bytes {
+  const rest = isJoined ? (ofSource > ofOthers ? ofSource : ofOthers) : ofSource + ofOthers;
+  const sum = joined + rest;
+  return sum > BigInt(Number.MAX_SAFE_INTEGER) ? String(sum) : Number(sum);
+}
 
-function figuresOf({ metrics, twins }: Group): EdgeFigures {
-  const of = (name: keyof typeof METRICS): MetricValue => metrics[NAMES.indexOf(name)];
-  const count = (name: keyof typeof METRICS): number => Number(of(name) ?? 0);
+function figuresOf({ metrics, twins }: Group, isJoined: boolean): EdgeFigures {
+  const of = (name: MetricName): MetricValue => metrics[NAMES.indexOf(name)];
+  const count = (name: MetricName): number => Number(of(name) ?? 0);
   const latency = (name: 'p50' | 'p99'): object => {
     const value = of(name);
     return value === undefined ? {} : { [name]: durationText(Number(value)) };
   };
   const tells = count('tellsMtls');
+  type Counted = MetricName extends infer M ? (M extends `${infer N}_joined` ? N : never) : never;
+  const whole = (name: Counted): Bytes => {
+    const part = (which: Part): bigint => BigInt(of(`${name}_${which}`) ?? 0);
+    return summed(part('joined'), part('ofSource'), part('ofOthers'), isJoined);
+  };
   return {
-    requests: count('requests'),
-    // A connection has no id that both sides know: the side that saw more of them is taken.
-    connections: Math.max(count('connectionsOfSource'), count('connectionsOfOthers')),
+    requests: Number(whole('requests')),
+    connections: Number(whole('connections')),
     denied: count('denied'),
-    errors: count('errors'),
-    requestBytes: written(of('requestBytes')),
-    responseBytes: written(of('responseBytes')),
+    errors: Number(whole('errors')),
+    requestBytes: whole('requestBytes'),
+    responseBytes: whole('responseBytes'),
     latency: { ...latency('p50'), ...latency('p99') },
     firstSeen: timeText(BigInt(of('firstSeen') ?? 0)),
     lastSeen: timeText(BigInt(of('lastSeen') ?? 0)),
@@ -131,14 +153,14 @@ function figuresOf({ metrics, twins }: Group): EdgeFigures {
 }
 
 /** The edges of a view, those with most requests first. */
-export function edgesOf({ groups }: ViewResult, nodes: Nodes): readonly Edge[] {
+export function edgesOf({ groups }: ViewResult, nodes: Nodes, isJoined = true): readonly Edge[] {
   const edges = groups.map((group): Edge => {
     const [source, destination] = group.values as [string, string];
     const terms = [nodes.filter('source', source), nodes.filter('destination', destination)];
     return {
       source: nodes.node('source', source),
       destination: nodes.node('destination', destination),
-      ...figuresOf(group),
+      ...figuresOf(group, isJoined),
       filter: terms.join(' && '),
     };
   });
@@ -174,7 +196,7 @@ export async function edges(
   const views = [edgesView(nodes, twins === 'join')];
   const result = await index.aggregate({ ...question, size, signal, views });
   const [view = { groups: [], leftOut: 0, isApproximate: false }] = result.views;
-  const all = edgesOf(view, nodes);
+  const all = edgesOf(view, nodes, twins === 'join');
   return {
     body: {
       edges: all.slice(0, limit),

@@ -18,6 +18,9 @@ export interface Half<T> {
   readonly ids: readonly string[];
   readonly source: string | undefined;
   readonly destination: string | undefined;
+  readonly node: string | undefined;
+  readonly method: string | undefined;
+  readonly host: string | undefined;
   readonly what: T;
 }
 
@@ -37,7 +40,8 @@ export function halfOf<T>(
   if (trace.id !== undefined && trace.span_id !== undefined) ids.push(`t${trace.id} ${trace.span_id}`);
   if (ids.length === 0) return undefined;
   const [source, destination] = [record.source.principal, record.destination.principal];
-  return { startNs, endNs: startNs + (duration ?? 0n), ...place, isClient, ids, source, destination, what };
+  const about = { source, destination, node: record.node.id, method: request.method, host: request.host };
+  return { startNs, endNs: startNs + (duration ?? 0n), ...place, isClient, ids, ...about, what };
 }
 
 interface Server<T> {
@@ -62,8 +66,8 @@ export class Twins<T> {
   readonly #serversByTime = new Heap<Server<T>>((a, b) => compareHalves(a.half, b.half));
   /** Undefined of an id: too many have it. */
   readonly #servers = new Map<string, Server<T>[] | undefined>();
-  /** How many undecided clients have an id. */
-  readonly #clientsOf = new Map<string, number>();
+  /** The undecided clients that have an id. */
+  readonly #clientsOf = new Map<string, Set<Half<T>>>();
   #pending = 0;
 
   constructor(input: TwinsInput<T>) {
@@ -79,7 +83,10 @@ export class Twins<T> {
     this.#pending++;
     if (half.isClient) {
       this.#clients.push(half);
-      for (const id of half.ids) this.#clientsOf.set(id, (this.#clientsOf.get(id) ?? 0) + 1);
+      for (const id of half.ids) {
+        const clients = this.#clientsOf.get(id) ?? new Set();
+        this.#clientsOf.set(id, clients.add(half));
+      }
       return;
     }
     const server: Server<T> = { half, isLate: false };
@@ -98,7 +105,8 @@ export class Twins<T> {
   /** Decides what can be decided: nothing that starts before this time will come. */
   advance(beforeNs: bigint): void {
     for (let client = this.#clients.first(); client !== undefined; client = this.#clients.first()) {
-      if (client.endNs + TWIN_SLACK_NS >= beforeNs) break;
+      // Until then not only its servers are known, but also whose else they could be.
+      if (client.endNs + 2n * TWIN_SLACK_NS >= beforeNs) break;
       this.#clients.pop();
       this.#decide(client);
     }
@@ -125,25 +133,36 @@ export class Twins<T> {
       this.#input.paired(client.what, server.half.what);
     }
     for (const id of client.ids) {
-      const left = (this.#clientsOf.get(id) ?? 1) - 1;
-      if (left > 0) this.#clientsOf.set(id, left);
-      else {
-        this.#clientsOf.delete(id);
-        for (const late of this.#servers.get(id)?.filter(({ isLate }) => isLate) ?? []) this.#remove(id, late);
-      }
+      const clients = this.#clientsOf.get(id);
+      clients?.delete(client);
+      if ((clients?.size ?? 0) > 0) continue;
+      this.#clientsOf.delete(id);
+      for (const late of this.#servers.get(id)?.filter(({ isLate }) => isLate) ?? []) this.#remove(id, late);
     }
   }
 
-  /** The server that began nearest to the client, by its request id rather than its trace. */
+  /** The surest server, then the one that began nearest to the client, by its request id rather than its trace. */
   #serverOf(client: Half<T>): Server<T> | undefined {
-    for (const id of client.ids) {
-      let best: Server<T> | undefined;
-      for (const server of this.#servers.get(id) ?? [])
-        if (isTwin(client, server.half) && (best === undefined || isNearer(client, server.half, best.half)))
-          best = server;
-      if (best !== undefined) return best;
-    }
+    for (const grade of [SURE, POSSIBLE])
+      for (const id of client.ids) {
+        let best: Server<T> | undefined;
+        for (const server of this.#servers.get(id) ?? []) {
+          if (gradeOf(client, server.half) !== grade || (grade === POSSIBLE && this.#isAnothers(server.half))) continue;
+          if (best === undefined || isNearer(client, server.half, best.half)) best = server;
+        }
+        if (best !== undefined) return best;
+      }
     return undefined;
+  }
+
+  /** Whether a client that is not yet decided is surely the server's. */
+  #isAnothers(server: Half<T>): boolean {
+    return server.ids.some((id) => {
+      const clients = this.#clientsOf.get(id);
+      // Where so many have an id, nobody looks through them.
+      if (clients === undefined || clients.size > TWIN_CANDIDATES_MAX) return clients !== undefined;
+      return [...clients].some((client) => gradeOf(client, server) === SURE);
+    });
   }
 
   #remove(id: string, server: Server<T>): void {
@@ -155,18 +174,27 @@ export class Twins<T> {
   }
 }
 
-function isTwin(client: Half<unknown>, server: Half<unknown>): boolean {
-  return (
-    server.startNs >= client.startNs - TWIN_SLACK_NS &&
-    server.startNs <= client.endNs + TWIN_SLACK_NS &&
-    agree(client.source, server.source) &&
-    agree(client.destination, server.destination)
-  );
+const SURE = 2;
+const POSSIBLE = 1;
+
+/** How sure it is that both are of one exchange: a request id stays the same from call to call, so that it alone says little. */
+function gradeOf(client: Half<unknown>, server: Half<unknown>): 0 | typeof POSSIBLE | typeof SURE {
+  if (server.startNs < client.startNs - TWIN_SLACK_NS || server.startNs > client.endNs + TWIN_SLACK_NS) return 0;
+  if (differ(client.method, server.method)) return 0;
+  if (differ(client.source, server.source) || differ(client.destination, server.destination)) return 0;
+  const isSame = (a: string | undefined, b: string | undefined): boolean => a !== undefined && a === b;
+  if (isSame(client.source, server.source) || isSame(client.destination, server.destination)) return SURE;
+  // The call that a service received is none of those that it made.
+  if (isSame(client.node, server.node)) return 0;
+  const isKnown = [client, server].some(({ source, destination }) => (source ?? destination) !== undefined);
+  const isOtherHost = differ(client.host, server.host);
+  if (isKnown) return isOtherHost ? 0 : POSSIBLE;
+  return isOtherHost ? POSSIBLE : SURE;
 }
 
 /** What one side cannot tell is no contradiction. */
-function agree(a: string | undefined, b: string | undefined): boolean {
-  return a === undefined || b === undefined || a === b;
+function differ(a: string | undefined, b: string | undefined): boolean {
+  return a !== undefined && b !== undefined && a !== b;
 }
 
 function isNearer(client: Half<unknown>, a: Half<unknown>, b: Half<unknown>): boolean {
