@@ -76,7 +76,8 @@ export interface Ending {
   readonly missing: number;
   /** Bodies that were no whole batch, by the status that they got. */
   readonly broken: readonly number[];
-  readonly failedRequests: number;
+  /** How the proxy's process ended. */
+  readonly end: string;
 }
 
 export interface Scene extends Stage {
@@ -156,6 +157,6 @@ async function measured(name: string, { proxy, load, faulty }: Scene, api: URL, 
     ended: streams.filter((batches) => batches.at(-1)?.isFin).length,
     missing,
     broken: faulty.broken,
-    failedRequests: lines.length - load.answered,
+    end: proxy.envoy.ended() ?? 'runs',
   };
 }
