@@ -50,6 +50,13 @@ export function segmentStoreContract(name: string, make: Make<SegmentStore>): vo
         assert.deepEqual(await store.entry(index), entryOf(index).entry);
         assert.deepEqual(await store.body(index), entryOf(index).body);
       }
+      const found = await store.group(200, end + 2);
+      const want = Array.from({ length: end - 200 }, (_, i) => entryOf(200 + i));
+      assert.deepEqual(found, [
+        ...want.map(({ entry, body }) => ({ entry, body })),
+        { entry: undefined, body: undefined },
+        { entry: undefined, body: undefined },
+      ]);
       assert.equal(await store.entry(end), undefined);
       assert.equal(await store.body(end), undefined);
       for (const index of [0, 256, 700, end - 1]) assert.equal(await store.following(index), index);
@@ -125,6 +132,11 @@ export function tileStoreContract(name: string, make: Make<TileStore>): void {
         assert.deepEqual(await store.entryTile(7), utf8('entries 2'));
         assert.deepEqual(await store.batch(stream(1), 1), { index: 41, hash: hash(9) });
         assert.equal(await store.batch(stream(2), 1), undefined);
+        assert.deepEqual(await store.placesOf([2, 3, 1].map((batchNumber) => ({ stream: stream(1), batchNumber }))), [
+          { index: 42, hash: hash(9) },
+          undefined,
+          { index: 41, hash: hash(9) },
+        ]);
         assert.equal(await store.conflict(stream(1), 2), 99);
         assert.equal(await store.conflict(stream(1), 3), undefined);
         assert.deepEqual(await store.census(), { tiles: 2, entryTiles: 1, batches: 2, conflicts: 2, others: 0 });

@@ -71,12 +71,11 @@ test('what does not read back as it was written is not acknowledged, and stops t
     const disk = new MemoryDisk();
     const inner = memorySegments(disk.entries);
     const { events, fatal } = watched();
-    const bend = async (bytes: Promise<Uint8Array | undefined>): Promise<Uint8Array | undefined> => {
-      const bent = (await bytes)?.slice();
-      if (bent !== undefined) bent[40] = (bent[40] as number) ^ 4;
-      return bent;
+    const bent = (bytes: Uint8Array | undefined): Uint8Array | undefined => bytes?.with(40, (bytes[40] as number) ^ 4);
+    const segments: SegmentStore = {
+      ...inner,
+      group: async (from, to) => (await inner.group(from, to)).map((one) => ({ ...one, [part]: bent(one[part]) })),
     };
-    const segments: SegmentStore = { ...inner, [part]: (index: number) => bend(inner[part](index)) };
     const log = await openMemoryLog(disk, { segments, events });
     await assert.rejects(log.append(admitted(new StreamMaker(32).batch(1))), { code: 'STORE_CORRUPT' });
     assert.equal(fatal.length, 1);
@@ -121,9 +120,9 @@ test('a lookup that fails refuses its group and stops nothing', async () => {
   let isFailing = true;
   const tiles: TileStore = {
     ...inner,
-    async batch(stream, batchNumber) {
+    async placesOf(batches) {
       if (isFailing) throw ioError();
-      return await inner.batch(stream, batchNumber);
+      return await inner.placesOf(batches);
     },
   };
   const { events, fatal } = watched();

@@ -174,8 +174,9 @@ export class Sequencer {
     const fresh: Waiting[] = [];
     const inGroup = new Map<string, Waiting>();
     const followers: { readonly waiting: Waiting; readonly leader: Waiting }[] = [];
-    for (const waiting of group) {
-      const known = await this.place(waiting.header);
+    const places = await this.placesOf(group);
+    for (const [i, waiting] of group.entries()) {
+      const known = places[i];
       const leader = inGroup.get(waiting.key);
       if (known !== undefined) this.answerKnown(waiting, known);
       else if (leader !== undefined) followers.push({ waiting, leader });
@@ -213,14 +214,17 @@ export class Sequencer {
     });
   }
 
-  private async place({
-    stream,
-    batchNumber,
-  }: BatchEntry): Promise<{ readonly index: number; readonly hash: Uint8Array } | undefined> {
-    return (
-      this.input.recent.batches.get(batchName(stream, batchNumber)) ??
-      (await this.input.tiles.batch(stream, batchNumber))
-    );
+  /** Where each batch of a group stands, if it is stored already. */
+  private async placesOf(
+    group: readonly Waiting[],
+  ): Promise<readonly (Pick<BatchPlace, 'index' | 'hash'> | undefined)[]> {
+    const { recent, tiles } = this.input;
+    const known = group.map(({ key }) => recent.batches.get(key));
+    const others = group.filter((_, i) => known[i] === undefined);
+    // One call for all: each has its price, whatever it looks up.
+    const stored = others.length === 0 ? [] : await tiles.placesOf(others.map(({ header }) => header));
+    let next = 0;
+    return known.map((place) => place ?? stored[next++]);
   }
 
   /** A number that is taken: the same bytes get their first answer, others a conflict entry and a refusal. */
@@ -292,20 +296,20 @@ export class Sequencer {
   }
 
   private async readBack(group: readonly StoredEntry[], fresh: readonly Waiting[]): Promise<void> {
-    const { segments } = this.input;
+    const first = group[0]?.index ?? 0;
+    const stored = await this.input.segments.group(first, first + group.length);
     const corrupt = (what: string): MeshtrailError =>
       new MeshtrailError(
         'STORE_CORRUPT',
         `${what} does not read back as it was written: the disk or the memory of this machine is not to be trusted`,
       );
-    for (const { index, entry } of group) {
-      const stored = await segments.entry(index);
-      if (stored === undefined || !equalBytes(stored, entry)) throw corrupt(`entry ${index}`);
+    for (const [i, { index, entry }] of group.entries()) {
+      const back = stored[i]?.entry;
+      if (back === undefined || !equalBytes(back, entry)) throw corrupt(`entry ${index}`);
     }
     for (const [i, { header }] of fresh.entries()) {
-      const { index } = group[i] as StoredEntry;
-      const stored = await segments.body(index);
-      if (stored === undefined || !isBody(unpackBody(stored), header)) throw corrupt(`the body of entry ${index}`);
+      const back = stored[i]?.body;
+      if (back === undefined || !isBody(unpackBody(back), header)) throw corrupt(`the body of entry ${first + i}`);
     }
   }
 

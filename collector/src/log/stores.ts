@@ -8,6 +8,12 @@ export interface StoredEntry {
   readonly body?: Uint8Array;
 }
 
+/** What a segment has of one entry; undefined: nothing. */
+export interface StoredGroupEntry {
+  readonly entry: Uint8Array | undefined;
+  readonly body: Uint8Array | undefined;
+}
+
 /** How many keys of each kind are stored. */
 export interface SegmentCensus {
   readonly entries: number;
@@ -24,6 +30,8 @@ export interface SegmentStore {
   entry(index: number): Promise<Uint8Array | undefined>;
   /** The stored body (codec byte and payload), or undefined for an entry without one. */
   body(index: number): Promise<Uint8Array | undefined>;
+  /** Entry text and stored body of each index from `from` (inclusive) to `to` (exclusive), read like one of them, in one go. */
+  group(from: number, to: number): Promise<readonly StoredGroupEntry[]>;
   /** Entries from `from` (inclusive) to `to` (exclusive), in order; stops early at the first hole. */
   entries(from: number, to: number): AsyncIterable<{ readonly index: number; readonly entry: Uint8Array }>;
   /** Index after the last entry stored, 0 for none. */
@@ -63,6 +71,9 @@ export interface BatchPlace {
   readonly hash: Uint8Array;
 }
 
+/** Which batch of which stream. */
+export type BatchName = Pick<BatchPlace, 'stream' | 'batchNumber'>;
+
 export interface TreeHead {
   readonly size: number;
   readonly root: Uint8Array;
@@ -81,6 +92,8 @@ export interface TileStore {
     stream: Uint8Array,
     batchNumber: number,
   ): Promise<{ readonly index: number; readonly hash: Uint8Array } | undefined>;
+  /** What `batch` says of each, in one go. */
+  placesOf(batches: readonly BatchName[]): Promise<readonly (Pick<BatchPlace, 'index' | 'hash'> | undefined)[]>;
   conflict(stream: Uint8Array, batchNumber: number): Promise<number | undefined>;
   /** The newest published signed note, as text. */
   published(): Promise<string | undefined>;

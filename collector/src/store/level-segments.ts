@@ -3,7 +3,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshtrailError } from '../core/error.ts';
-import type { SegmentCensus, SegmentStore, StoredEntry } from '../log/stores.ts';
+import type { SegmentCensus, SegmentStore, StoredEntry, StoredGroupEntry } from '../log/stores.ts';
 import { key64, valueOf64 } from './keys.ts';
 import { type Database, guarded, openLevel, plain } from './level.ts';
 
@@ -168,6 +168,24 @@ class LevelSegments implements SegmentStore {
     const start = this.startOf(index);
     if (start === undefined || index >= this.next) return undefined;
     return await this.use(start, async (database) => plain(await database.get(key64(letter, index))));
+  }
+
+  async group(from: number, to: number): Promise<readonly StoredGroupEntry[]> {
+    const found: StoredGroupEntry[] = [];
+    while (found.length < to - from) {
+      const first = from + found.length;
+      const start = this.startOf(first);
+      if (start === undefined || first >= this.next) {
+        found.push({ entry: undefined, body: undefined });
+        continue;
+      }
+      const end = Math.min(to, this.next, this.starts.find((other) => other > start) ?? to);
+      const indices = Array.from({ length: end - first }, (_, i) => first + i);
+      const keys = indices.flatMap((index) => [key64('e', index), key64('b', index)]);
+      const values = await this.use(start, async (database) => await database.getMany(keys));
+      for (const i of indices.keys()) found.push({ entry: plain(values[2 * i]), body: plain(values[2 * i + 1]) });
+    }
+    return found;
   }
 
   async *entries(from: number, to: number): AsyncIterable<{ readonly index: number; readonly entry: Uint8Array }> {

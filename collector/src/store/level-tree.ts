@@ -3,7 +3,16 @@
 import { crc32 } from 'node:zlib';
 import { equalBytes, fromUtf8 } from '../core/bytes.ts';
 import { MeshtrailError } from '../core/error.ts';
-import type { BatchPlace, LastSigned, LockStore, TileStore, TreeCensus, TreeHead, TreeWrite } from '../log/stores.ts';
+import type {
+  BatchName,
+  BatchPlace,
+  LastSigned,
+  LockStore,
+  TileStore,
+  TreeCensus,
+  TreeHead,
+  TreeWrite,
+} from '../log/stores.ts';
 import { batchKey, key64, metaKey, tileKey } from './keys.ts';
 import { type Database, guarded, openLevel, plain } from './level.ts';
 
@@ -108,10 +117,21 @@ class LevelTiles implements TileStore {
     stream: Uint8Array,
     batchNumber: number,
   ): Promise<{ readonly index: number; readonly hash: Uint8Array } | undefined> {
-    const bytes = await this.get(batchKey('s', stream, batchNumber));
+    return this.placeIn(await this.get(batchKey('s', stream, batchNumber)));
+  }
+
+  private placeIn(bytes: Uint8Array | undefined): { readonly index: number; readonly hash: Uint8Array } | undefined {
     if (bytes === undefined) return undefined;
     const { size, root } = decodeHead(bytes, 40, `${this.path} stream key`);
     return { index: size, hash: root };
+  }
+
+  async placesOf(
+    batches: readonly BatchName[],
+  ): Promise<readonly ({ readonly index: number; readonly hash: Uint8Array } | undefined)[]> {
+    const keys = batches.map(({ stream, batchNumber }) => batchKey('s', stream, batchNumber));
+    const values = await guarded(this.path, async () => await this.database.getMany(keys));
+    return values.map((value) => this.placeIn(plain(value)));
   }
 
   async conflict(stream: Uint8Array, batchNumber: number): Promise<number | undefined> {

@@ -36,6 +36,12 @@ export function memorySegments(entries: StoredEntry[] = []): SegmentStore {
     async body(index) {
       return entries[index]?.body;
     },
+    async group(from, to) {
+      return Array.from({ length: to - from }, (_, i) => ({
+        entry: entries[from + i]?.entry,
+        body: entries[from + i]?.body,
+      }));
+    },
     async *entries(from, to) {
       for (const { index, entry } of entries.slice(from, to)) yield { index, entry };
     },
@@ -86,6 +92,9 @@ export function memoryTiles(tree = new MemoryTree()): TileStore {
     },
     async batch(stream, batchNumber) {
       return tree.batches.get(batchName(stream, batchNumber));
+    },
+    async placesOf(batches) {
+      return batches.map(({ stream, batchNumber }) => tree.batches.get(batchName(stream, batchNumber)));
     },
     async conflict(stream, batchNumber) {
       return tree.conflicts.get(batchName(stream, batchNumber));
