@@ -66,12 +66,18 @@ export type Rows = readonly RowFacts[];
 let streams = 0;
 
 /** Appends one batch of a stream of its own, publishes, and gives its records. */
-export async function add(log: EvidenceLog, rows: Rows, nodeId?: string): Promise<readonly FlowRecord[]> {
+export async function add(
+  log: EvidenceLog,
+  rows: Rows,
+  nodeId?: string,
+  nodeCluster?: string,
+): Promise<readonly FlowRecord[]> {
   const stream = new Uint8Array(16);
   new DataView(stream.buffer).setUint32(0, ++streams);
   const wire = encodeBatch({
     ...{ stream, batchNumber: 0, firstRecord: 0, rows },
     ...(nodeId === undefined ? {} : { nodeId }),
+    ...(nodeCluster === undefined ? {} : { nodeCluster }),
   });
   const { index } = await log.append(admitted(wire));
   await log.publishNow();

@@ -99,7 +99,7 @@ test('every edge’s filter finds exactly its records, by every kind of node', a
     rowOf({ from: 'frontend', to: 'orders', atMs, more });
   for (let i = 0; i < 6; i++) await add(s.log, randomRows(100 + i, 25), `sidecar~10.0.0.${i}~pod-${i}.shop~shop.svc`);
   await add(s.log, odd.map(told), 'an-envoy');
-  await add(s.log, odd.map(told));
+  await add(s.log, odd.map(told), undefined, 'lone.shop');
   for (const by of ['workload', 'principal', 'pod']) {
     const edges = await edgesOf(s, `by=${by}&twins=separate`);
     assert.ok(edges.length > 3);
@@ -119,6 +119,10 @@ test('every edge’s filter finds exactly its records, by every kind of node', a
     claims.some(({ destination }) => destination.name === 'files.example:8443' && destination.field === 'request.host'),
   );
   assert.ok(claims.some(({ source }) => source.name === 'w"x'));
+  assert.ok(
+    names(await edgesOf(s)).some(([source]) => source === 'lone.shop'),
+    'the reporter’s own, with its namespace',
+  );
   const pods = await edgesOf(s, 'by=pod');
   assert.ok(
     pods.some(({ source, destination }) => source.name === 'pod-1.shop' && destination.name === 'pod-2.shop'),

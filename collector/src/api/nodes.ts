@@ -23,7 +23,7 @@ interface Way {
   readonly field: string;
   /** Name parts, joined by dots, or undefined when the record does not have them. */
   readonly of: (record: FlowRecord) => readonly string[] | undefined;
-  readonly isClaim: (record: FlowRecord) => boolean;
+  readonly isClaim: boolean;
   /** CEL: whether a record has it, and whether it has these parts. */
   readonly has: string;
   readonly is: (parts: readonly string[]) => string;
@@ -32,7 +32,7 @@ interface Way {
 const text = (value: string): string => JSON.stringify(value);
 
 /** A plain field. */
-function field(name: string, isClaim: (record: FlowRecord) => boolean = () => false): Way {
+function field(name: string, isClaim = false): Way {
   const attribute = ATTRIBUTES.get(name);
   return {
     field: name,
@@ -70,13 +70,26 @@ function account(side: Side): Way {
       const { service_account: own, namespace: of } = record[side];
       return own === undefined || of === undefined ? undefined : [own, of];
     },
-    isClaim: () => false,
+    isClaim: false,
     has: `has(${name}) && has(${namespace})`,
     is: ([own = '', of = '']) => `${name} == ${text(own)} && ${namespace} == ${text(of)}`,
   };
 }
 
-const claimed = (): boolean => true;
+/** The reporter's own workload, with its namespace as in its node cluster. */
+function own(side: Side): Way {
+  const workload = `${side}.workload`;
+  return {
+    field: 'node.cluster',
+    of: ({ reporter, node, [side]: { workload: name } }) =>
+      reporter === side && name !== undefined && node.cluster !== undefined ? [node.cluster] : undefined,
+    isClaim: false,
+    has: `reporter == ${text(side)} && has(${workload})`,
+    is: ([name = '']) => `reporter == ${text(side)} && node.cluster == ${text(name)}`,
+  };
+}
+
+const claimed = true;
 
 /** Ways to name a side, the surest first. A workload is its reporter's own, or a claim of the other side's. */
 const WAYS: Readonly<Record<'workload' | 'principal', Readonly<Record<Side, readonly Way[]>>>> = {
@@ -84,13 +97,15 @@ const WAYS: Readonly<Record<'workload' | 'principal', Readonly<Record<Side, read
     source: [
       account('source'),
       field('source.principal'),
-      field('source.workload', ({ reporter }) => reporter !== 'source'),
+      own('source'),
+      field('source.workload', claimed),
       host('source.address'),
     ],
     destination: [
       account('destination'),
       field('destination.principal'),
-      field('destination.workload', ({ reporter }) => reporter !== 'destination'),
+      own('destination'),
+      field('destination.workload', claimed),
       field('request.host', claimed),
       field('connection.requested_server_name', claimed),
       host('destination.address'),
@@ -144,7 +159,7 @@ function podWay(side: Side, pods: Pods): Way {
       const pod = pods.get(address.of(record)?.[0] ?? '');
       return pod === undefined ? undefined : [pod];
     },
-    isClaim: () => false,
+    isClaim: false,
     has: `reporter == ${text(side)} && has(node.id)`,
     is: ([pod = '']) => {
       const own = `reporter == ${text(side)} && (node.id == ${text(pod)} || node.id.contains(${text(`~${pod}~`)}))`;
@@ -169,16 +184,17 @@ export class Nodes {
         : WAYS[kind];
   }
 
-  /** The key of a side: which way, whether it is a claim, and the parts of the name. */
+  /** The key of a side: which way, and the parts of the name. */
   key(side: Side): Key {
     const ways = this.#ways[side];
     const reads = ways.map(({ field: name }) => name);
-    return { name: side, type: 'string', reads: [...reads, `${side}.namespace`, 'reporter', 'node.id'], of };
+    const others = [`${side}.namespace`, `${side}.workload`, 'reporter', 'node.id'];
+    return { name: side, type: 'string', reads: [...reads, ...others], of };
     function of({ record }: FilterRow): string {
       for (let i = 0; i < ways.length; i++) {
         const way = ways[i] as Way;
         const parts = way.of(record);
-        if (parts !== undefined) return JSON.stringify([i, way.isClaim(record) ? 1 : 0, ...parts]);
+        if (parts !== undefined) return JSON.stringify([i, ...parts]);
       }
       return '[]';
     }
@@ -186,21 +202,20 @@ export class Nodes {
 
   /** The node of a key's value. */
   node(side: Side, key: string): GraphNode {
-    const [at, isClaim, ...parts] = JSON.parse(key) as [number?, number?, ...string[]];
+    const [at, ...parts] = JSON.parse(key) as [number?, ...string[]];
     const way = at === undefined ? undefined : this.#ways[side][at];
     if (way === undefined) return {};
-    return { name: parts.join('.'), field: way.field, ...(isClaim === 1 ? { claimed: true as const } : {}) };
+    return { name: parts.join('.'), field: way.field, ...(way.isClaim ? { claimed: true as const } : {}) };
   }
 
   /** CEL that finds exactly the records of a key's value. */
   filter(side: Side, key: string): string {
-    const [at, isClaim, ...parts] = JSON.parse(key) as [number?, number?, ...string[]];
+    const [at, ...parts] = JSON.parse(key) as [number?, ...string[]];
     const ways = this.#ways[side];
     const before = ways.slice(0, at ?? ways.length);
     const terms = before.map(({ has }) => (has.includes('&&') ? `!(${has})` : `!${has}`));
     const way = at === undefined ? undefined : ways[at];
     if (way === undefined) return terms.join(' && ');
-    if (way.field === `${side}.workload`) terms.push(`reporter ${isClaim === 1 ? '!=' : '=='} ${text(side)}`);
     terms.push(way.is(parts));
     return terms.join(' && ');
   }
