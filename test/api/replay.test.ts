@@ -173,6 +173,23 @@ test('step by step it is the same, without waiting', async (t) => {
   );
 });
 
+test('batches of one stream that came in another order keep theirs, and none of their records is lost by going on', async (t) => {
+  const api = await openApi(t);
+  const maker = new StreamMaker(1);
+  const instant = START_NS + 5n * S;
+  const batches = [0, 1, 2].map(() => maker.batch(4, { clock: [instant, instant, 1n, 2n] }, () => 1e9));
+  for (const wire of batches.reverse()) await api.log.append(admitted(wire));
+  await api.log.publishNow();
+  const url = `${api.url}/v1/replay?${WINDOW}&speed=1000&frames=exchange`;
+  const events = await all(url);
+  assert.deepEqual(
+    flowsOf(events).map(({ flow }) => flow.record.number),
+    Array.from({ length: 12 }, (_, number) => number),
+  );
+  for (const [at, { id = '' }] of events.slice(0, -1).entries())
+    assert.deepEqual(flowsOf(await all(url, { 'last-event-id': id })), flowsOf(events.slice(at + 1)));
+});
+
 test('at its speed', async (t) => {
   const { api } = await minute(t);
   const started = performance.now();

@@ -127,7 +127,8 @@ function order({ batches, aheadNs }: PlannedStream): void {
   for (const batch of batches) {
     batch.fromNs = later(batch.fromNs - aheadNs, behindNs);
     batch.toNs = later(batch.toNs - aheadNs, batch.fromNs);
-    behindNs = batch.toNs;
+    // Strictly: a later batch may have come first, and stand in front of this one in the log.
+    behindNs = batch.toNs + 1n;
   }
 }
 
