@@ -79,7 +79,7 @@ test('the commands of the README run', envoy.options, async (t) => {
   assert.match(serve, /^npx meshtrail serve /);
   assert.deepEqual(
     new Set(commands.map((line) => line.split(' ')[2])),
-    new Set(['serve', 'flows', 'show', 'prove', 'verify', 'fsck']),
+    new Set(['serve', 'flows', 'show', 'edges', 'stats', 'identity', 'prove', 'verify', 'fsck']),
   );
   const stop = await serving(t, here(serve), dir, env);
   const answer = (await (await fetch(`${url}/v1/flows?limit=1`)).json()) as { flows: { id: string }[] };

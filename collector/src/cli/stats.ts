@@ -62,7 +62,7 @@ export const stats: Verb = {
   },
   examples: [
     'meshtrail stats --by source.service_account,verdict --since -1h',
-    "meshtrail stats --by request.path -m count,p99,sum(response.total_size) -f 'response.code >= 500'",
+    "meshtrail stats --by request.path -m 'count,p99,sum(response.total_size)' -f 'response.code >= 500'",
     'meshtrail stats --bucket 1m --by verdict --twins join',
   ],
   async run(input) {
