@@ -8,6 +8,10 @@ const CODEC_RAW = 0;
 const CODEC_ZSTD_COLUMNS = 1;
 const ZSTD_LEVEL = 1;
 const CRC_BYTES = 4;
+/** What comes out fits one buffer, which spares copying several to one. */
+const CHUNK_BYTES = BATCH_BYTES_MAX + 1024;
+const PACKING = { params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL }, chunkSize: CHUNK_BYTES };
+const UNPACKING = { maxOutputLength: BATCH_BYTES_MAX, chunkSize: CHUNK_BYTES };
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
@@ -18,32 +22,53 @@ const ID_COLUMNS: readonly (readonly [from: number, to: number])[] = [
   [ROW.spanId, ROW_BYTES],
 ];
 
-/** Column after column instead of row after row: equal columns compress, interleaved ones do not. */
-function transpose(wire: Uint8Array, isBack: boolean): Uint8Array {
-  const out = Uint8Array.from(wire);
-  const view = viewOf(wire);
+/** One batch on its way into or out of the store, by rows and by columns; nothing of it outlives a call. */
+const byRows = new Uint8Array(BATCH_BYTES_MAX);
+const byColumns = new Uint8Array(BATCH_BYTES_MAX);
+// Ids lie at multiples of 4 in both orders.
+const [rowWords, columnWords] = [new Uint32Array(byRows.buffer), new Uint32Array(byColumns.buffer)];
+
+/** Where the rows are: the same in both orders, and in every version. */
+function rowsOf(bytes: Uint8Array): readonly [start: number, end: number] {
+  const view = viewOf(bytes);
   const rows = view.getUint32(HEADER.rowCount, true);
-  // The same in both directions, and in every version.
-  const rowsStart = view.getUint16(HEADER.headerBytes, true);
-  const rowsEnd = rowsStart + rows * ROW_BYTES;
-  if (rowsEnd + TRAILER_BYTES > wire.length)
+  const start = view.getUint16(HEADER.headerBytes, true);
+  const end = start + rows * ROW_BYTES;
+  if (start % 4 !== 0 || end + TRAILER_BYTES > bytes.length)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body names ${rows} rows, which do not fit it.`);
-  let columnAt = rowsStart;
-  for (let column = 0; column < ROW.requestId; column++) {
-    for (let rowAt = rowsStart + column; rowAt < rowsEnd; rowAt += ROW_BYTES, columnAt++) {
-      if (isBack) out[rowAt] = wire[columnAt] as number;
-      else out[columnAt] = wire[rowAt] as number;
-    }
-  }
+  return [start, end];
+}
+
+/** Orders a batch by columns: equal columns compress, interleaved ones do not. */
+function toColumns(wire: Uint8Array): Uint8Array {
+  const [start, end] = rowsOf(wire);
+  byRows.set(wire);
+  byColumns.set(wire);
+  let at = start;
+  for (let column = 0; column < ROW.requestId; column++)
+    for (let row = start + column; row < end; row += ROW_BYTES) byColumns[at++] = byRows[row] as number;
+  at >>>= 2;
   for (const [from, to] of ID_COLUMNS) {
-    for (let rowAt = rowsStart; rowAt < rowsEnd; rowAt += ROW_BYTES) {
-      for (let i = from; i < to; i++, columnAt++) {
-        if (isBack) out[rowAt + i] = wire[columnAt] as number;
-        else out[columnAt] = wire[rowAt + i] as number;
-      }
-    }
+    for (let row = start; row < end; row += ROW_BYTES)
+      for (let i = (row + from) >>> 2; i < (row + to) >>> 2; i++) columnWords[at++] = rowWords[i] as number;
   }
-  return out;
+  return byColumns.subarray(0, wire.length);
+}
+
+/** The way back. */
+function toRows(columns: Uint8Array): Uint8Array {
+  const [start, end] = rowsOf(columns);
+  byColumns.set(columns);
+  byRows.set(columns);
+  let at = start;
+  for (let column = 0; column < ROW.requestId; column++)
+    for (let row = start + column; row < end; row += ROW_BYTES) byRows[row] = byColumns[at++] as number;
+  at >>>= 2;
+  for (const [from, to] of ID_COLUMNS) {
+    for (let row = start; row < end; row += ROW_BYTES)
+      for (let i = (row + from) >>> 2; i < (row + to) >>> 2; i++) rowWords[i] = columnWords[at++] as number;
+  }
+  return byRows.slice(0, columns.length);
 }
 
 function withCodec(codec: number, payload: Uint8Array): Uint8Array {
@@ -56,9 +81,7 @@ function withCodec(codec: number, payload: Uint8Array): Uint8Array {
 
 /** Packs a checked wire batch for the store. */
 export function packBody(wire: Uint8Array): Uint8Array {
-  const packed = zstdCompressSync(transpose(wire, false), {
-    params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL },
-  });
+  const packed = zstdCompressSync(toColumns(wire), PACKING);
   return packed.length < wire.length ? withCodec(CODEC_ZSTD_COLUMNS, packed) : withCodec(CODEC_RAW, wire);
 }
 
@@ -75,7 +98,7 @@ export function unpackBody(body: Uint8Array): Uint8Array {
     throw new MeshtrailError('STORE_CORRUPT', `A stored body has the unknown codec ${codec}.`);
   let plain: Uint8Array;
   try {
-    plain = zstdDecompressSync(payload, { maxOutputLength: BATCH_BYTES_MAX });
+    plain = zstdDecompressSync(payload, UNPACKING);
   } catch (cause) {
     throw new MeshtrailError('STORE_CORRUPT', `A stored body does not decompress: ${(cause as Error).message}.`, {
       cause,
@@ -83,5 +106,5 @@ export function unpackBody(body: Uint8Array): Uint8Array {
   }
   if (plain.length < HEADER_BYTES_V1 + TRAILER_BYTES)
     throw new MeshtrailError('STORE_CORRUPT', `A stored body has ${plain.length} bytes.`);
-  return transpose(plain, true);
+  return toRows(plain);
 }
