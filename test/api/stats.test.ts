@@ -215,6 +215,31 @@ test('groups, values and records at their limits and one more', async (t) => {
   assert.match(tooMany.gaps[0]?.reason ?? '', /looked at 40 records, its limit; not all that began up to 2026-/);
 });
 
+test('a count that takes too long is partial, has no tag, and says what is counted', async (t) => {
+  let now = 0;
+  const s = await setup(t, { timeMsMax: 10, now: () => (now += 5) });
+  for (let i = 0; i < 20; i++) await add(s.log, randomRows(i, 300));
+  const answer = await s.get('/v1/stats?since=2026-11-24T12:00:00Z&until=2026-11-24T12:00:50Z');
+  const { complete, gaps } = (await answer.json()) as Answer;
+  assert.deepEqual([complete, gaps.map(({ limit }) => limit)], [false, ['time']]);
+  assert.match(gaps[0]?.reason ?? '', /took 10 ms, its limit; not all that began up to 2026-11-24T/);
+  assert.deepEqual([answer.headers.get('etag'), answer.headers.get('cache-control')], [null, 'no-store']);
+  const joined = await ask(s, { twins: 'join' });
+  assert.match(joined.gaps[0]?.reason ?? '', /not all that began from 2026-11-24T\S+ on is counted/);
+});
+
+test('an asker who leaves ends the count, not the collector', async (t) => {
+  const s = await setup(t);
+  for (let i = 0; i < 40; i++) await add(s.log, randomRows(i, 300));
+  const gone = Array.from({ length: 20 }, async () => {
+    const leave = new AbortController();
+    setTimeout(() => leave.abort(), 5);
+    await s.get('/v1/edges', { signal: leave.signal });
+  });
+  assert.ok((await Promise.allSettled(gone)).some(({ status }) => status === 'rejected'));
+  assert.equal((await ask(s, { repeats: 'true' })).records, 12_000);
+});
+
 test('a sketch is within its error of the exact percentile, whatever came first', async (t) => {
   const s = await setup(t, { aggregate: { samplesMax: 5 } });
   const numbers = fc.array(fc.integer({ min: 0, max: 2 ** 40 }), { minLength: 6, maxLength: 60 });

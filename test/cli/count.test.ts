@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { ago, type CountAnswer, type Edge } from '../../collector/src/cli/count.ts';
+import { ago, type CountAnswer, type Edge, fitted } from '../../collector/src/cli/count.ts';
+import { edgeColumns } from '../../collector/src/cli/edges.ts';
 import { dot, mermaid } from '../../collector/src/cli/graph.ts';
+import { table } from '../../collector/src/cli/output.ts';
 import { encodeBatch, type RowFacts } from '../../collector/src/core/codec/encode.ts';
 import { randomRows, rowOf, spiffe } from '../api/exchanges.ts';
 import { StreamMaker } from '../support/facts.ts';
@@ -73,13 +75,13 @@ test('stats: the API’s rows in every format', async () => {
       ].map(text);
     }),
   );
-  const table = await run(...args);
+  const shown = await run(...args);
   assert.match(
-    table.stdout,
+    shown.stdout,
     /^BUCKET \(UTC\) +SOURCE\.PRINCIPAL +RESPONSE\.CODE +COUNT +SUM\(REQUEST\.TOTAL_SIZE\) +P99\n/,
   );
-  assert.equal(table.stdout.trim().split('\n').length, answer.stats.length + 1);
-  assert.match(table.stderr, /^\d+ groups, as of count\.mesh\/log size 3\n$/);
+  assert.equal(shown.stdout.trim().split('\n').length, answer.stats.length + 1);
+  assert.match(shown.stderr, /^\d+ groups, as of count\.mesh\/log size 3\n$/);
   assert.match((await run(...args, '--limit', '2')).stderr, /^2 groups of \d+ \(--limit shows more\), as of/);
 });
 
@@ -137,6 +139,21 @@ test('tables name edges with what is claimed in quotes, and times from now', asy
     ['2026-11-24T12:00:09Z', 'in 9s'],
   ] as const)
     assert.equal(ago(time, now), want);
+});
+
+test('a narrow terminal goes without some columns, and never cuts a number', async () => {
+  const { edges } = JSON.parse((await run('edges', '--json')).stdout) as { edges: Edge[] };
+  const all = edgeColumns(Date.now());
+  assert.deepEqual(fitted(all, edges, 400), all);
+  assert.deepEqual(fitted(all, edges, undefined).length, all.length, 'a pipe');
+  for (const width of [120, 100, 80]) {
+    const lines = table(fitted(all, edges, width), edges, width).split('\n');
+    assert.ok(
+      lines.every((line) => line.length <= width),
+      `${width}: ${lines[0]}`,
+    );
+    assert.match(lines[0] ?? '', /^SOURCE +DESTINATION +REQUESTS .*DENIED/);
+  }
 });
 
 test('graphs for Mermaid and Graphviz, from which no recorded name breaks out', async () => {

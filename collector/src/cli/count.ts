@@ -200,6 +200,29 @@ export function figureColumns(nowMs: number): readonly Column<Figures>[] {
   ];
 }
 
+/** What a narrow terminal goes without, first to last; every other format has it. */
+const DISPENSABLE = ['FIRST (UTC)', 'BYTES OUT', 'BYTES IN', 'P50', 'CONNS', 'MTLS', 'LAST', 'SHARE', 'ERRORS'];
+const ELASTIC_WIDTH = 12;
+
+/** The columns that a terminal has room for. */
+export function fitted<T>(
+  columns: readonly Column<T>[],
+  rows: readonly T[],
+  width = process.stdout.columns,
+): readonly Column<T>[] {
+  if (width === undefined) return columns;
+  const widthOf = ({ title, of, isElastic }: Column<T>): number => {
+    const widest = Math.max(title.length, ...rows.map((row) => visible(of(row) ?? '-').length));
+    return isElastic === true ? Math.max(title.length, Math.min(widest, ELASTIC_WIDTH)) : widest;
+  };
+  let kept = columns;
+  for (const title of DISPENSABLE) {
+    if (kept.reduce((sum, column) => sum + widthOf(column) + 2, -2) <= width) break;
+    kept = kept.filter((column) => column.title !== title);
+  }
+  return kept;
+}
+
 /** CSV columns of an edge's figures. */
 export const FIGURE_NAMES: readonly string[] = [
   ...['requests', 'connections', 'denied', 'errors', 'requestBytes', 'responseBytes', 'latency.p50', 'latency.p99'],

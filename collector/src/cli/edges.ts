@@ -9,6 +9,7 @@ import {
   EDGE_NAMES,
   type Edge,
   figureColumns,
+  fitted,
   GRAPH_OUTPUT_OPTION,
   LIMIT_OPTION,
   nodeText,
@@ -74,7 +75,7 @@ export const edges: Verb = {
     if (format === 'mermaid') print(mermaid(answer.edges.map(drawn)));
     else if (format === 'dot') print(dot(answer.edges.map(drawn)));
     else {
-      const columns = edgeColumns(Date.now());
+      const columns = fitted(edgeColumns(Date.now()), answer.edges);
       printRows(format as Format, { whole: answer, rows: answer.edges, columns, names: EDGE_NAMES });
     }
     return noteCount(answer, answer.edges.length, 'edge');

@@ -8,6 +8,7 @@ import {
   type CountAnswer,
   EDGE_NAMES,
   type Edge,
+  fitted,
   type GraphNode,
   nodeText,
   noteCount,
@@ -80,7 +81,9 @@ function tables(identity: Identity): string {
   );
   return [
     ...seen.map(([list, names, rows]) => [list, rows.length, table(seenColumns(names, now), rows)] as const),
-    ...EDGE_LISTS.map((list) => [list, identity[list].length, table(edgeColumns(now), identity[list])] as const),
+    ...EDGE_LISTS.map(
+      (list) => [list, identity[list].length, table(fitted(edgeColumns(now), identity[list]), identity[list])] as const,
+    ),
   ]
     .filter(([, count]) => count > 0)
     .map(([list, , text]) => `${list}\n${text}`)

@@ -9,6 +9,7 @@ import {
   FIGURE_NAMES,
   type Figures,
   figureColumns,
+  fitted,
   type GraphNode,
   LIMIT_OPTION,
   nodeText,
@@ -62,7 +63,12 @@ export const neighbors: Verb = {
     const parameters = { node, ...parametersOf(input, ['since', 'until', 'direction', 'by', 'limit']) };
     const answer = await askCount<NeighborsAnswer>(input, '/v1/neighbors', 'neighbors', parameters);
     const format = (textOption(input, 'output') ?? 'table') as Format;
-    printRows(format, { whole: answer, rows: answer.neighbors, columns: columns(Date.now()), names: NAMES });
+    printRows(format, {
+      whole: answer,
+      rows: answer.neighbors,
+      columns: fitted(columns(Date.now()), answer.neighbors),
+      names: NAMES,
+    });
     return noteCount(answer, answer.neighbors.length, 'neighbor');
   },
 };

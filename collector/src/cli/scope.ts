@@ -9,6 +9,7 @@ import {
   type CountAnswer,
   EDGE_NAMES,
   type Edge,
+  fitted,
   noteCount,
   parametersOf,
   shortTime,
@@ -77,7 +78,7 @@ export const scope: Verb = {
     if (format === 'table') {
       const now = Date.now();
       print(table(roleColumns(now), roles));
-      if (edges.length > 0) print(`\n${table(edgeColumns(now), edges)}`);
+      if (edges.length > 0) print(`\n${table(fitted(edgeColumns(now), edges), edges)}`);
     } else {
       const rows = [
         ...roles.map((role) => ({ list: 'role', ...role })),
