@@ -156,8 +156,16 @@ test('a reader that falls behind is told what it missed, costs no memory, and go
   response.on('data', (part: string) => (text += part)).resume();
   for (const deadline = performance.now() + 8000; !text.includes('event: missed'); await sleep(20))
     assert.ok(performance.now() < deadline, 'it is told');
-  const [late] = await add(api, maker.batch(1));
-  for (const deadline = performance.now() + 8000; !text.includes(`"id":"${late?.id}"`); await sleep(20))
+  // On a busy machine it may fall behind once more.
+  const goesOn = async (): Promise<boolean> => {
+    const [last] = await add(api, maker.batch(1));
+    assert.ok(last !== undefined);
+    all.push(last);
+    for (const deadline = performance.now() + 1000; performance.now() < deadline; await sleep(20))
+      if (text.slice(-100_000).includes(`"id":"${last.id}"`)) return true;
+    return false;
+  };
+  for (const deadline = performance.now() + 10_000; !(await goesOn()); )
     assert.ok(performance.now() < deadline, 'it goes on');
   request.destroy();
   assert.ok(waiting > 0 && waiting < 200_000, `${waiting} bytes waited`);
@@ -182,9 +190,9 @@ test('a reader that falls behind is told what it missed, costs no memory, and go
     const again = await read(`${api.url}/v1/tail?after=${data.after}`);
     const [first] = await take(again, 'flow', 1);
     again.close();
-    assert.equal(flowOf(first).id, all[seen.length]?.id);
+    assert.equal(flowOf(first).id, all[seen.length + missedRecords - data.records]?.id);
   }
-  assert.equal(seen.length + missedRecords, all.length + 1, 'each record is seen or counted as missed');
+  assert.equal(seen.length + missedRecords, all.length, 'each record is seen or counted as missed');
   assert.ok(missedRecords > 0);
 });
 

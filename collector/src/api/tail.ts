@@ -13,8 +13,8 @@ import { formatTailPlace, type TailPlace } from './tail-place.ts';
 
 /** A reader that followed live and is so far behind is told what it missed, and goes on with the present. */
 export const LAG_MS_MAX = 10_000;
-/** After so many records others run: ingest must not wait for a tail. */
-const RECORDS_BETWEEN_PAUSES = 256;
+/** After so many records others run. */
+const RECORDS_BETWEEN_PAUSES = 64;
 const ZONES_AT_ONCE = 1024;
 
 export interface TailInput {
@@ -144,7 +144,8 @@ export class Tail {
   async #show(index: number, size: number): Promise<void> {
     const batch = await this.#read(index);
     if (batch === undefined) return;
-    const { filter, out } = this.#input;
+    const { filter, out, now } = this.#input;
+    let startedMs = now();
     for (; this.#row < batch.rowCount; this.#row++) {
       const row = this.#row;
       const startNs = batch.startNs(row);
@@ -158,12 +159,20 @@ export class Tail {
         out.add('flow', `{"asOf":{"size":${size}},"flow":${batch.json(row)}}`, id);
       }
       if (++this.#work >= RECORDS_BETWEEN_PAUSES || out.isFull) {
-        this.#work = 0;
-        await out.flush();
-        await new Promise((done) => setImmediate(done));
+        await this.#pause(startedMs);
         if (out.signal.aborted) return;
+        startedMs = now();
       }
     }
+  }
+
+  async #pause(startedMs: number): Promise<void> {
+    const { live, out, now } = this.#input;
+    this.#work = 0;
+    const flushed = out.flush();
+    const usedMs = now() - startedMs;
+    await flushed;
+    await live.rest(usedMs);
   }
 
   /** One bad entry must not hide all others: it is told of. */

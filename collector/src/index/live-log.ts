@@ -11,6 +11,10 @@ import type { FlowIndex } from './flow-index.ts';
 const BATCHES_MAX = 8;
 /** While somebody watches, a grown log is published this often, if it is configured to be published less often. */
 const PUBLISH_MS = 200;
+/** Whoever else has work gets so many times what a follower took, before the next follower has its turn. */
+const SHARE_OF_OTHERS = 3;
+/** A turn of the event loop that is shorter had nothing else to do. */
+const IDLE_MS = 0.2;
 /** How long it is known when an entry was published, and how exactly. */
 const MEMORY_MS = 60_000;
 const MEMORY_STEP_MS = 100;
@@ -70,6 +74,7 @@ export class LiveLog {
   #stopListening: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #followers = 0;
+  #resting: Promise<void> = Promise.resolve();
 
   constructor({ log, index, now, publishMs = PUBLISH_MS }: LiveLogInput) {
     this.log = log;
@@ -137,6 +142,25 @@ export class LiveLog {
     this.#waiting.delete(wake);
   }
 
+  /** Lets others run after work that took so long: ingest must not wait for followers, however many there are. */
+  async rest(usedMs: number): Promise<void> {
+    const turn = this.#restAfter(this.#resting, usedMs);
+    this.#resting = turn;
+    await turn;
+  }
+
+  async #restAfter(before: Promise<void>, usedMs: number): Promise<void> {
+    await before;
+    await nextTurn();
+    for (let othersMs = 0; othersMs < SHARE_OF_OTHERS * usedMs; ) {
+      const startedMs = this.#now();
+      await nextTurn();
+      const tookMs = this.#now() - startedMs;
+      if (tookMs < IDLE_MS) return;
+      othersMs += tookMs;
+    }
+  }
+
   /** The batch of an entry; undefined for an entry without one. Throws STORE_CORRUPT. */
   async batch(index: number): Promise<LiveBatch | undefined> {
     const known = this.#batches.get(index);
@@ -157,3 +181,5 @@ export class LiveLog {
     return batch;
   }
 }
+
+const nextTurn = async (): Promise<void> => await new Promise((done) => setImmediate(done));
