@@ -7,7 +7,9 @@ import fc from 'fast-check';
 import type { Edge } from '../../collector/src/api/edges.ts';
 import type { RowFacts } from '../../collector/src/core/codec/encode.ts';
 import { BIT } from '../../collector/src/core/codec/layout.ts';
+import { timeText } from '../../collector/src/core/codec/text.ts';
 import type { FlowRecord } from '../../collector/src/core/record.ts';
+import { START_NS } from '../support/facts.ts';
 import { add, randomRows, rowOf, spiffe } from './exchanges.ts';
 import { type Setup, setup } from './harness.ts';
 
@@ -393,4 +395,48 @@ test('no counted question, however odd, makes the API fail', async (t) => {
     assert.ok(status === 200 || (status >= 400 && status < 500), `${route} ${JSON.stringify(pairs)}: ${text}`);
   });
   await fc.assert(property, { numRuns: 600 });
+});
+
+test('any calls, reported by one side or both, in any batches: each is counted once', async (t) => {
+  const s = await setup(t);
+  let day = 0;
+  const names3 = ['a', 'b', 'c'];
+  const exchange = fc.record({
+    // A request id goes along from call to call: each is of several pairs, and of each once.
+    chain: fc.nat(5),
+    from: fc.constantFrom(...names3),
+    to: fc.constantFrom(...names3),
+    atMs: fc.nat(8000),
+    tookMs: fc.integer({ min: 1, max: 3000 }),
+    skewMs: fc.integer({ min: -300, max: 300 }),
+    sides: fc.constantFrom('both' as const, 'both' as const, 'client' as const, 'server' as const),
+    clientBatch: fc.nat(3),
+    serverBatch: fc.nat(3),
+  });
+  const exchanges = fc.uniqueArray(exchange, { selector: (e) => `${e.chain} ${e.from} ${e.to}`, maxLength: 30 });
+  const property = fc.asyncProperty(exchanges, async (told) => {
+    const begin = day++ * 60_000;
+    const batches: RowFacts[][] = [[], [], [], []];
+    for (const { chain, from, to, atMs, tookMs, skewMs, sides, clientBatch, serverBatch } of told) {
+      const call = { from, to, requestId: id(chain) };
+      const server = { ...call, atMs: begin + 1000 + atMs + skewMs, tookMs };
+      if (sides !== 'server')
+        batches[clientBatch]?.push(rowOf({ ...call, atMs: begin + 1000 + atMs, tookMs, isClient: true }));
+      if (sides !== 'client') batches[serverBatch]?.push(rowOf(server));
+    }
+    for (const rows of batches) if (rows.length > 0) await add(s.log, rows);
+    const at = (ms: number): string => timeText(START_NS + BigInt(ms) * 1_000_000n);
+    const window = `since=${at(begin)}&until=${at(begin + 60_000)}`;
+    const want = new Map<string, number>();
+    for (const { from, to } of told)
+      want.set(`${from}.shop ${to}.shop`, (want.get(`${from}.shop ${to}.shop`) ?? 0) + 1);
+    const edges = await edgesOf(s, window);
+    assert.deepEqual(
+      new Map(edges.map(({ source, destination, requests }) => [`${source.name} ${destination.name}`, requests])),
+      want,
+    );
+    const { records, twins } = await ask(s, `/v1/stats?${window}&twins=join`);
+    assert.deepEqual([records, twins], [told.length, told.filter(({ sides }) => sides === 'both').length]);
+  });
+  await fc.assert(property, { numRuns: 60 });
 });

@@ -36,6 +36,10 @@ export class ViewState {
   readonly #cells: readonly Metric[];
   /** The cell of each metric. */
   readonly #cellOfMetric: readonly number[];
+  /** Conditions of metrics, each once: many share one. */
+  readonly #conditions: readonly Filter[];
+  /** The condition of each cell, -1 where it has none. */
+  readonly #conditionOfCell: readonly number[];
   #leftOut = 0;
 
   constructor(view: View, context: ViewContext) {
@@ -47,6 +51,8 @@ export class ViewState {
       return known === -1 ? cells.push(metric) - 1 : known;
     });
     this.#cells = cells;
+    this.#conditions = [...new Set(cells.flatMap(({ where }) => (where === undefined ? [] : [where])))];
+    this.#conditionOfCell = cells.map(({ where }) => (where === undefined ? -1 : this.#conditions.indexOf(where)));
   }
 
   /** What a record adds; undefined when the view is not of such records. */
@@ -55,8 +61,11 @@ export class ViewState {
     if (where !== undefined && !where.matches(row)) return undefined;
     const values = by.map((key) => key.of(row));
     if (keep !== undefined && !keep(values)) return undefined;
-    const conditions = new Map<Filter, boolean>();
-    const inputs = this.#cells.map((metric) => inputOf(metric, row, conditions));
+    const holds = this.#conditions.map((condition) => condition.matches(row));
+    const inputs = this.#cells.map(({ of }, i) => {
+      if (holds[this.#conditionOfCell[i] as number] === false) return undefined;
+      return of === undefined ? true : measuredOf(of, row);
+    });
     return { bucketNs: bucketNs === undefined ? undefined : floorTo(row.startNs, bucketNs), values, inputs };
   }
 
@@ -111,15 +120,6 @@ export type { OpenGroup };
 
 function isSameCell(a: Metric, b: Metric): boolean {
   return cellKindOf(a) === cellKindOf(b) && a.of?.name === b.of?.name && a.where === b.where;
-}
-
-function inputOf({ of, where }: Metric, row: FilterRow, conditions: Map<Filter, boolean>): KeyValue {
-  if (where !== undefined) {
-    const holds = conditions.get(where) ?? where.matches(row);
-    conditions.set(where, holds);
-    if (!holds) return undefined;
-  }
-  return of === undefined ? true : measuredOf(of, row);
 }
 
 function floorTo(ns: bigint, width: bigint): bigint {
