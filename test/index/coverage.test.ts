@@ -154,6 +154,18 @@ test('a dead VM is named by another one of its proxy, once, and is open again wh
   assert.equal(t.stream(one, 7000).state, 'open');
 });
 
+test('a VM that goes on sending is not dead, however late whoever named it says that it is', () => {
+  const proxy = new ProxyMaker('a', 1, 0);
+  const [one, two] = [proxy.vm(0), proxy.vm(1)];
+  const late = 2n ** 62n;
+  const t = new Told().live(0).note(one.entry(1, 100));
+  t.note(two.entry(0, 5000, { ...silentStream(one), clock: [late, late, late, late] }));
+  t.note(one.entry(1, 6000), one.entry(1, 6001));
+  assert.equal(t.stream(one, 6001).state, 'silent', 'what was under way when it died');
+  t.note(one.entry(1, 7000));
+  assert.equal(t.stream(one, 7000).state, 'open');
+});
+
 test('a VM that was named and ticks again was only held up, even when it has nothing to say', () => {
   const proxy = new ProxyMaker('a', 1, 0, 600_000);
   const [one, two, three, mute] = [proxy.vm(0), proxy.vm(1), proxy.vm(2), proxy.vm(3)];

@@ -23,6 +23,8 @@ const BUFFER_RECORDS_MAX = 700;
 
 /** What a VM says of others is as old as its last tick: the longest flush interval there is. */
 const TICK_NS_MAX = 60_000_000_000n;
+/** Deliveries of a VM that can be under way when it dies. */
+const IN_FLIGHT_MAX = 2;
 
 const NO_COUNTERS: Counters = {
   seen: 0,
@@ -59,7 +61,7 @@ export class Stream {
   receivedMs: number | undefined;
   hasFin = false;
   /** Another VM of the proxy said that this one is dead: which, and when by the proxy's clocks. */
-  silence: { readonly by: string; readonly wallNs: bigint; readonly monoNs: bigint } | undefined;
+  silence: { readonly by: string; readonly wallNs: bigint; readonly monoNs: bigint; batches: number } | undefined;
   /** Undefined in version 1, whose proxies promise no sign of life. */
   proxy: ProxyState | undefined;
   #runs: Run[] = [];
@@ -89,15 +91,19 @@ export class Stream {
     this.filterVersion = entry.filterVersion;
     this.lastNs = clock.sealedWallNs;
     this.#lastMonoNs = clock.sealedMonoNs;
-    // It was only slow: it sealed a batch after it was given up.
-    if (this.silence !== undefined && clock.sealedMonoNs > this.silence.monoNs) this.silence = undefined;
+    // It was only slow: it sealed a batch after it was given up. More than were under way show it too, whatever the clocks say.
+    if (
+      this.silence !== undefined &&
+      (clock.sealedMonoNs > this.silence.monoNs || ++this.silence.batches > IN_FLIGHT_MAX)
+    )
+      this.silence = undefined;
     return true;
   }
 
   /** Another VM named it as dead; false when it is known to have lived later, or to have ended. */
   giveUp(by: string, { sealedWallNs, sealedMonoNs }: BatchEntry['clock']): boolean {
     if (this.hasFin || this.silence !== undefined || this.#lastMonoNs > sealedMonoNs) return false;
-    this.silence = { by, wallNs: sealedWallNs, monoNs: sealedMonoNs };
+    this.silence = { by, wallNs: sealedWallNs, monoNs: sealedMonoNs, batches: 0 };
     return true;
   }
 
