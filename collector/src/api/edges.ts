@@ -2,7 +2,7 @@
 
 import { durationText, timeText } from '../core/codec/text.ts';
 import { MeshtrailError } from '../core/error.ts';
-import { parseFilter } from '../core/query/filter.ts';
+import { type Filter, parseFilter } from '../core/query/filter.ts';
 import { parseTime } from '../core/time.ts';
 import type { Group, Metric, MetricValue, View, ViewResult } from '../index/aggregate.ts';
 import type { FlowIndex } from '../index/flow-index.ts';
@@ -61,13 +61,20 @@ const ERROR = '(verdict in ["failed", "reset", "invalid", "unrouted"] || respons
 /** Records that have an id to find their twin by; of the others it is not known which two are one exchange. */
 const JOINS = 'record.kind == "http" && (has(request.id) || (has(trace.id) && has(trace.span_id)))';
 
+type Part = 'joined' | 'ofSource' | 'ofOthers';
+const PARTS: Readonly<Record<Part, Filter>> = {
+  joined: parseFilter(`(${JOINS})`),
+  ofSource: parseFilter(`!(${JOINS}) && reporter == "source"`),
+  ofOthers: parseFilter(`!(${JOINS}) && reporter != "source"`),
+};
+
 /** The metrics of an edge, in the order in which figuresOf() takes them. */
 const METRICS = {
   ...counted('requests', 'record.kind == "http"'),
   ...counted('connections', 'record.kind == "connection"'),
   ...counted('errors', ERROR),
-  ...counted('requestBytes', 'has(request.total_size)', 'request.total_size'),
-  ...counted('responseBytes', 'has(response.total_size)', 'response.total_size'),
+  ...counted('requestBytes', 'request.total_size', true),
+  ...counted('responseBytes', 'response.total_size', true),
   denied: { measure: 'count', where: parseFilter('verdict == "denied"') },
   p50: { measure: 'p', percentile: 50, of: fieldKey('duration'), where: IS_HTTP },
   p99: { measure: 'p', percentile: 99, of: fieldKey('duration'), where: IS_HTTP },
@@ -83,19 +90,15 @@ const METRICS = {
 type MetricName = keyof typeof METRICS;
 const NAMES = Object.keys(METRICS) as MetricName[];
 
-type Part = 'joined' | 'ofSource' | 'ofOthers';
-
-/** A count, or the sum of a field: of what can be joined, and of the rest as each side reports it. */
-function counted<N extends string>(name: N, cel: string, sumOf?: string): Readonly<Record<`${N}_${Part}`, Metric>> {
-  const metric = (part: string): Metric => {
-    const where = parseFilter(`${cel} && ${part}`);
-    return sumOf === undefined ? { measure: 'count', where } : { measure: 'sum', of: fieldKey(sumOf), where };
-  };
-  return {
-    [`${name}_joined`]: metric(`(${JOINS})`),
-    [`${name}_ofSource`]: metric(`!(${JOINS}) && reporter == "source"`),
-    [`${name}_ofOthers`]: metric(`!(${JOINS}) && reporter != "source"`),
-  } as Record<`${N}_${Part}`, Metric>;
+/** A count of what CEL says, or the sum of a field: of what can be joined, and of the rest as each side reports it. */
+function counted<N extends string>(name: N, what: string, isSum = false): Readonly<Record<`${N}_${Part}`, Metric>> {
+  const of = isSum ? fieldKey(what) : undefined;
+  const metric = (part: Part): Metric =>
+    of === undefined
+      ? { measure: 'count', where: parseFilter(`${what} && ${PARTS[part].text}`) }
+      : { measure: 'sum', of, where: PARTS[part] };
+  const metrics = (Object.keys(PARTS) as Part[]).map((part) => [`${name}_${part}`, metric(part)]);
+  return Object.fromEntries(metrics) as Record<`${N}_${Part}`, Metric>;
 }
 
 /** A view of edges; `keep` is told both keys. */
