@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { Value } from '../host/abi.ts';
 import { newConnectionId, ordinary, withHeaders } from './exchange.ts';
 import { flatten } from './flat.ts';
-import { assertRecorded, recorded } from './recorded.ts';
+import { assertRecorded } from './recorded.ts';
 import { CONFIGURATION, Recorder } from './recorder.ts';
 
 test('decisions of RBAC and claims of a token', () => {
