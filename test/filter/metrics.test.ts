@@ -75,3 +75,16 @@ test('open and interval records, what nobody watched and what had no random numb
     recorded,
   ]);
 });
+
+test('a VM that ends leaves no records waiting in the gauge that it shares', () => {
+  const recorder = new Recorder();
+  recorder.envoy.upstreams.clusters.set(CLUSTER, 'held');
+  recorder.record(ordinary());
+  recorder.flush();
+  recorder.record(ordinary());
+  recorder.flush();
+  const waiting = (): number => Number(recorder.envoy.world.metrics.value('meshtrail_records_waiting'));
+  assert.equal(waiting(), 2);
+  recorder.envoy.shutDown();
+  assert.equal(waiting(), 0);
+});

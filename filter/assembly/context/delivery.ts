@@ -148,6 +148,8 @@ export function sendAllAtTheEnd(): void {
   sendNow(LAST_BUFFER, now);
   for (let buffer = nextToSend(now, true); buffer != NONE; buffer = nextToSend(now, true)) sendNow(buffer, now);
   for (let buffer: u32 = 0; buffer < LAST_BUFFER; buffer++) if (((flown >> <u64>buffer) & 1) != 0) sendNow(buffer, now);
+  // Nobody waits for them any more, and the gauge of what waits is shared with VMs that go on.
+  for (let buffer: u32 = 0; buffer <= LAST_BUFFER; buffer++) markFree(buffer);
 }
 
 /** Between half of a pause and the whole: proxies that failed together do not come back together. */
