@@ -106,7 +106,7 @@ export async function apiApp(input: ApiInput): Promise<FastifyInstance> {
   const { lagMsMax, ...limits } = input.open ?? {};
   const live = new LiveLog({ ...input, now: () => performance.now() });
   const follow = { live, followers: new Followers(app, limits), nowMs: input.nowMs };
-  replayRoutes(app, { ...input, followers: follow.followers });
+  replayRoutes(app, { ...input, ...follow });
   tailRoutes(app, { ...follow, ...(lagMsMax === undefined ? {} : { lagMsMax }) });
   logRoutes(app, input.log);
   operationRoutes(app, input);

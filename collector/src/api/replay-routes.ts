@@ -8,6 +8,7 @@ import { parseFilter } from '../core/query/filter.ts';
 import { parseTime } from '../core/time.ts';
 import { BatchCache } from '../index/batch-cache.ts';
 import type { FlowIndex } from '../index/flow-index.ts';
+import type { LiveLog } from '../index/live-log.ts';
 import { planReplay, type ReplayPlan, type ReplayWindow } from '../index/replay-plan.ts';
 import type { EvidenceLog } from '../log/evidence-log.ts';
 import { boundsOf } from './flows.ts';
@@ -18,6 +19,7 @@ import { PROBLEMS } from './schemas.ts';
 export interface ReplayRoutesInput {
   readonly log: EvidenceLog;
   readonly index: FlowIndex;
+  readonly live: LiveLog;
   readonly followers: Followers;
   readonly nowMs: () => number;
 }
@@ -48,7 +50,7 @@ const ReplayQuerySchema = Type.Object(
   { additionalProperties: false },
 );
 
-export function replayRoutes(app: FastifyInstance, { log, index, followers, nowMs }: ReplayRoutesInput): void {
+export function replayRoutes(app: FastifyInstance, { log, index, live, followers, nowMs }: ReplayRoutesInput): void {
   const cache = new BatchCache(log);
   const plans = new Plans((window) => planReplay({ log, index }, window));
   app.withTypeProvider<TypeBoxTypeProvider>().get(
@@ -75,7 +77,8 @@ export function replayRoutes(app: FastifyInstance, { log, index, followers, nowM
       const size = place?.size ?? Math.min(index.size, log.published().size);
       const plan = await plans.get({ sinceNs, untilNs, size });
       await followers.serve(reply, async (out) => {
-        await new Replay({ log, cache, plan, out, from, filter, speed, step, frames: kinds }).run();
+        const rest = async (usedMs: number): Promise<void> => await live.rest(usedMs);
+        await new Replay({ log, cache, plan, out, from, filter, speed, step, frames: kinds, rest }).run();
       });
       return reply;
     },

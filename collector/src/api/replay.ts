@@ -18,7 +18,7 @@ export const STEPS = ['1s', '10s', 'exchange'] as const satisfies readonly Step[
 
 /** A record that came so long after it was made is marked: who watched live saw it later. */
 const LATE_NS = 10_000_000_000n;
-const RECORDS_BETWEEN_PAUSES = 256;
+const RECORDS_BETWEEN_PAUSES = 64;
 const NS_PER_MS = 1_000_000;
 
 /** What a reader has seen: up to an instant the frames that ended then (`1s`, then `10s`), or a record made then. */
@@ -67,6 +67,8 @@ export interface ReplayInput {
   readonly speed: number;
   readonly step: Step | undefined;
   readonly frames: readonly Step[];
+  /** Lets others run after work that took so long. */
+  readonly rest: (usedMs: number) => Promise<void>;
 }
 
 export class Replay {
@@ -93,12 +95,14 @@ export class Replay {
 
   /** Runs to the end of the window or of the step, or until nobody reads any more. */
   async run(): Promise<void> {
-    const { plan, cache, out, filter } = this.#input;
+    const { plan, cache, out, filter, rest } = this.#input;
     const { sinceNs } = plan.window;
     await this.#hello();
     const told = (entry: number, reason: string): void => out.add('damaged', JSON.stringify({ entry, reason }));
     const order = new ReplayOrder(cache, plan, this.#ten.sinceNs, told);
+    let usedMs = 0;
     while (!out.signal.aborted && !this.#isStepped) {
+      const startedMs = performance.now();
       const next = await order.next();
       if (next === undefined || next.atNs >= this.#untilNs) {
         await this.#advance(this.#untilNs);
@@ -106,12 +110,16 @@ export class Replay {
       }
       if (next.atNs < sinceNs || next.atNs < this.#ten.sinceNs) continue;
       const isWanted = filter === undefined || filter.matches(next);
+      usedMs += performance.now() - startedMs;
       if (isWanted) {
         await this.#advance(next.atNs);
         if (this.#isStepped) break;
         await this.#show(next);
       }
-      if (++this.#work % RECORDS_BETWEEN_PAUSES === 0) await new Promise((done) => setImmediate(done));
+      if (++this.#work % RECORDS_BETWEEN_PAUSES === 0) {
+        await rest(usedMs);
+        usedMs = 0;
+      }
     }
     await out.flush();
     if (out.signal.aborted) return;
@@ -205,7 +213,8 @@ export class Replay {
     const dueMs = this.#startedMs + Number(atNs - from.atNs) / NS_PER_MS / speed;
     if (dueMs - performance.now() < 1) return;
     await out.flush();
-    await sleep(dueMs - performance.now(), undefined, { signal: out.signal }).catch(() => undefined);
+    const waitMs = dueMs - performance.now();
+    if (waitMs > 0) await sleep(waitMs, undefined, { signal: out.signal }).catch(() => undefined);
   }
 }
 
