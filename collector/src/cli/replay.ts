@@ -66,7 +66,7 @@ class Session {
     while (!this.#isDone && !this.#signal.aborted) {
       if (step !== undefined || this.#isPaused) {
         const command = await this.#keys.next(this.#signal);
-        if (command === 'step') await this.#play({ step: step ?? '1s', frames });
+        if (command === 'step') await this.#step(step ?? '1s', frames);
         else this.#obey(command);
       } else {
         await this.#play({ speed: String(this.#speed), frames });
@@ -74,6 +74,11 @@ class Session {
       }
     }
     return this.#isWhole ? 0 : 1;
+  }
+
+  /** A step shows its own end, whatever else is shown of it. */
+  async #step(step: string, frames: string): Promise<void> {
+    await this.#play({ step, frames: frames.split(',').includes(step) ? frames : `${step},${frames}` });
   }
 
   async #play(how: Readonly<Record<string, string>>): Promise<void> {
