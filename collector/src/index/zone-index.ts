@@ -128,7 +128,9 @@ class ZoneIndex implements FlowIndex {
     const stored = this.#stored.get(index);
     if (stored?.records === entry.recordCount) step.zones.push(stored);
     else {
-      const zone = zoneOf(index, await this.#read(index));
+      const span = this.#input.log.startsOf(index);
+      const zone =
+        span === undefined ? zoneOf(index, await this.#read(index)) : { index, ...span, records: entry.recordCount };
       if (zone === undefined) return;
       step.zones.push(zone);
       step.fresh.push(zone);

@@ -2,6 +2,7 @@
 
 import type { BatchEntry } from '../core/codec/entry.ts';
 import type { TileReader } from '../core/tlog/tile.ts';
+import type { StartSpan } from './starts.ts';
 import type { TreeHead } from './stores.ts';
 
 /** A batch that ingest has checked: docs/formats.md section 1 holds for its bytes. */
@@ -41,6 +42,8 @@ export interface EvidenceLog {
   entries(from: number, to: number): AsyncIterable<{ readonly index: number; readonly entry: Uint8Array }>;
   /** The wire batch, exactly as received; undefined for an entry that has no body. Throws STORE_CORRUPT. */
   wireBatch(index: number): Promise<Uint8Array | undefined>;
+  /** When the records of a batch started, if it was sequenced lately; undefined: its body tells. */
+  startsOf(index: number): StartSpan | undefined;
   /** Hash tiles of the integrated tree. */
   readonly tiles: TileReader;
   /** An entry tile of the published tree; undefined for one that it does not have. */

@@ -71,11 +71,11 @@ export class Tree {
    * A crash in here leaves the older tree and entries beyond it, which recovery integrates by this same path.
    */
   async integrate(end: number, expected: readonly PendingEntry[] = []): Promise<void> {
-    const leaves = new Map(expected.map(({ index, leaf }) => [index, leaf]));
-    while (this.edge.size < end) await this.step(Math.min(end, this.edge.size + STEP_ENTRIES_MAX), leaves);
+    const known = new Map(expected.map((pending) => [pending.index, pending]));
+    while (this.edge.size < end) await this.step(Math.min(end, this.edge.size + STEP_ENTRIES_MAX), known);
   }
 
-  private async step(end: number, expected: ReadonlyMap<number, Uint8Array>): Promise<void> {
+  private async step(end: number, expected: ReadonlyMap<number, PendingEntry>): Promise<void> {
     const start = this.edge.size;
     const tiles: { level: number; index: number; bytes: Uint8Array }[] = [];
     const entryTiles: { index: number; bytes: Uint8Array }[] = [];
@@ -91,15 +91,17 @@ export class Tree {
       if (index < start) continue;
       const leaf = leafHash(entry);
       const before = expected.get(index);
-      if (before !== undefined && !equalBytes(before, leaf))
+      if (before !== undefined && !equalBytes(before.leaf, leaf))
         throw new MeshtrailError(
           'STORE_CORRUPT',
           `Entry ${index} is not what was written: the disk or the memory of this machine is not to be trusted. Nothing was signed.`,
         );
-      const parsed = parseEntry(entry);
-      if (parsed.kind === 'batch')
+      // Of bytes with this hash it is known what they say.
+      const parsed = before?.place === undefined ? parseEntry(entry) : undefined;
+      if (before?.place !== undefined) batches.push(before.place);
+      else if (parsed?.kind === 'batch')
         batches.push({ stream: parsed.stream, batchNumber: parsed.batchNumber, index, hash: parsed.bodyHash });
-      else if (parsed.kind === 'conflict')
+      else if (parsed?.kind === 'conflict')
         conflicts.push({ stream: parsed.stream, batchNumber: parsed.batchNumber, index });
       this.edge.append(leaf, (at, bytes) => tiles.push({ level: at.level, index: at.index, bytes }));
     }

@@ -18,6 +18,7 @@ import type {
 } from './evidence-log.ts';
 import { shrank, Tree, tileReaderOf } from './integrate.ts';
 import { Recent, Sequencer } from './sequencer.ts';
+import type { StartSpan } from './starts.ts';
 import type { LastSigned, LockStore, SegmentStore, TileStore, TreeHead } from './stores.ts';
 
 export interface OpenLogInput {
@@ -219,6 +220,10 @@ class Log implements EvidenceLog {
     const wire = unpackBody(body);
     decodeStoredBatch(wire);
     return wire;
+  }
+
+  startsOf(index: number): StartSpan | undefined {
+    return this.sequencer.starts.of(index);
   }
 
   async entryTile(index: number, width: number): Promise<Uint8Array | undefined> {

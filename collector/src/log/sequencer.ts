@@ -8,6 +8,7 @@ import { sha256 } from '../core/hash.ts';
 import { leafHash } from '../core/tlog/merkle.ts';
 import { packBody, unpackBody } from './body.ts';
 import type { AdmittedBatch, LogClock, LogEvents } from './evidence-log.ts';
+import { RecentStarts } from './starts.ts';
 import type { BatchPlace, SegmentStore, StoredEntry, TileStore } from './stores.ts';
 
 /** Batches in one synced write at most: bounds what one write holds in memory and how long the first of a group waits. */
@@ -37,6 +38,8 @@ export interface PendingEntry {
   readonly index: number;
   /** Hash of the entry's bytes in memory, before they were stored: what is read back must have the same. */
   readonly leaf: Uint8Array;
+  /** Of a batch; other kinds are read from the entry. */
+  readonly place: BatchPlace | undefined;
   readonly sequencedAtMs: number;
 }
 
@@ -91,6 +94,7 @@ export class Sequencer {
   /** Conflict entries that are being written. */
   private readonly conflictsUnderWay = new Set<string>();
   pending: PendingEntry[] = [];
+  readonly starts = new RecentStarts();
 
   constructor(input: SequencerInput) {
     this.input = input;
@@ -193,7 +197,6 @@ export class Sequencer {
       ],
       fresh,
     );
-    for (const [i, waiting] of fresh.entries()) this.input.recent.note(waiting.header, first + i);
     for (const [i, waiting] of fresh.entries()) waiting.resolve({ index: first + i, isDuplicate: false });
     for (const [i, { stored }] of own.entries()) stored(first + fresh.length + i);
     for (const { waiting, leader } of followers)
@@ -291,7 +294,15 @@ export class Sequencer {
     }
     this.nextIndex = first + group.length;
     const sequencedAtMs = this.input.clock.nowMs();
-    this.pending.push(...group.map(({ index, entry }) => ({ index, leaf: leafHash(entry), sequencedAtMs })));
+    for (const [i, { index, entry }] of group.entries()) {
+      const one = fresh[i];
+      if (one !== undefined) {
+        this.input.recent.note(one.header, index);
+        this.starts.note(index, one.batch.wire);
+      }
+      const place = one && this.input.recent.batches.get(one.key);
+      this.pending.push({ index, leaf: leafHash(entry), place, sequencedAtMs });
+    }
     return first;
   }
 

@@ -10,6 +10,8 @@ import { type Database, guarded, openLevel, plain } from './level.ts';
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
 const OPEN_SEGMENTS_MAX = 8;
 const KEY_BYTES = 9;
+/** Entries that are read at a time: between two reads whoever waits has its turn, so what follows a page must be short. */
+const PAGE_ENTRIES = 128;
 const [ENTRY, BODY] = ['e'.charCodeAt(0), 'b'.charCodeAt(0)];
 
 /** Opens the segments below a directory. `segmentEntriesMin`: a segment closes at the first multiple of 256 from there on. */
@@ -193,7 +195,7 @@ class LevelSegments implements SegmentStore {
     while (expected < Math.min(to, this.next)) {
       const start = this.startOf(expected);
       if (start === undefined) return;
-      const range = { gte: key64('e', expected), lt: key64('e', to), limit: 1024 };
+      const range = { gte: key64('e', expected), lt: key64('e', to), limit: PAGE_ENTRIES };
       const entries = await this.use(start, async (database) => await database.iterator(range).all());
       if (entries.length === 0) return;
       for (const [key, entry] of entries) {
