@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { Edge } from '../../collector/src/api/edges.ts';
+import type { GraphNode } from '../../collector/src/api/nodes.ts';
 import { INCIDENT_STEPS, type Truth } from '../../collector/src/demo/truth.ts';
 import { COMMAND, demo, processesOf, ROOT, start, until } from './command.ts';
 import { scratch, withEnvoy } from './support.ts';
@@ -39,7 +41,26 @@ test('one run: counts agree, the log verifies, and every proposed command works'
   const verbs = commands.map((line) => line.split(' ')[2]);
   assert.deepEqual(verbs, ['fsck', 'serve', 'flows', 'flows', 'show', 'prove', 'verify']);
   for (const line of commands) await paste(t, line);
+  const served = commands.find((line) => line.includes(' flows ')) ?? '';
+  await assertGraph(t, truth, / --api (\S+)/.exec(served)?.slice(1) ?? []);
 });
+
+/** The service graph of what is served counts what the services counted. */
+async function assertGraph(t: TestContext, truth: Truth, api: readonly string[]): Promise<void> {
+  const from = api.flatMap((url) => ['--api', url]);
+  const asked = start(t, process.execPath, [COMMAND, 'edges', '-o', 'json', ...from]);
+  assert.equal(await asked.ended, 0, asked.stderr());
+  const { edges } = JSON.parse(asked.stdout()) as { readonly edges: readonly Edge[] };
+  for (const [service, { sent, received }] of Object.entries(truth.services)) {
+    const isOf = ({ name = '' }: GraphNode): boolean => name.startsWith(`${service}.`);
+    const sum = (list: readonly Edge[], of: (edge: Edge) => number): number => list.reduce((all, e) => all + of(e), 0);
+    const out = edges.filter(({ source }) => isOf(source));
+    // The ingress has seen the visitors' calls too; what the service's own proxy has seen, the service has.
+    const into = edges.filter(({ destination, reported }) => isOf(destination) && reported.destination > 0);
+    const counted = [sum(out, (edge) => edge.requests), sum(into, ({ requests, denied }) => requests - denied)];
+    assert.deepEqual(counted, [sent, received], `${service}: ${asked.stdout()}`);
+  }
+}
 
 /** Runs a line as a person would paste it. */
 async function paste(t: TestContext, line: string): Promise<void> {
