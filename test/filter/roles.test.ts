@@ -79,6 +79,24 @@ test('a connection that several roles see counts once, whichever comes first', (
   }
 });
 
+test('the first connection of a process, which has the id 0, counts once like all others', () => {
+  const connectionId = 0n;
+  const http = new Mesh();
+  const exchange = ordinary({ connectionId });
+  const first = http.listener.connect(factsOf(tcp({ connectionId })));
+  for (let i = 0; i < 2; i++) first.request(factsOf(exchange)).end(factsOf(exchange));
+  first.close(2, factsOf({ ...tcp({ connectionId }), protocol: 'HTTP/1.1' }));
+  const each = ['http end http_filter', 'http end http_logger repeat'];
+  const loggers = Array(2).fill('connection end connection_logger repeat');
+  const records = http.records();
+  assert.deepEqual(records.map(signOf), [...each, ...each, 'connection end network_filter repeat', ...loggers]);
+  assert.deepEqual(new Set(records.map((record) => record['connection_id'])), new Set([undefined]));
+  const plain = new Mesh(['network', 'listenerLoggers', 'tcpLoggers']);
+  const facts = factsOf(tcp({ connectionId }));
+  plain.listener.connect(facts).close(2, facts);
+  assert.deepEqual(plain.records().map(signOf), ['connection end network_filter', ...loggers]);
+});
+
 test('a connection at a network filter, field by field', () => {
   const mesh = new Mesh(['network']);
   const { world } = mesh.recorder.envoy;

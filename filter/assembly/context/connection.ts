@@ -68,7 +68,7 @@ const TLS13 = text('TLSv1.3');
 const SLOTS: usize = 256;
 const SLOT_BYTES: usize = 3000;
 const CACHE: usize = memory.data(768000, 16); // SLOTS x SLOT_BYTES
-const _SLOT_ID: usize = 0; // u64
+const _SLOT_KEY: usize = 0; // u64
 const SLOT_EPOCH: usize = 8; // u64: the batch in which SLOT_ENTRY is the number of the entry
 const SLOT_ENTRY: usize = 16; // u32
 /** u8 each: direction, mtls, TLS version, has certificate, protocol, a text was cut, the source is of one exchange. */
@@ -132,8 +132,8 @@ function readConnection(isLive: bool): void {
     setNumber(HAS_CERTIFICATE, 1);
 }
 
-function keep(slot: usize, id: u64, isCut: bool): void {
-  store<u64>(slot, id);
+function keep(slot: usize, key: u64, isCut: bool): void {
+  store<u64>(slot, key);
   store<u64>(slot, 0, SLOT_EPOCH);
   store<u8>(slot, <u8>number(DIRECTION), SLOT_NUMBERS);
   store<u8>(slot, <u8>number(MTLS), SLOT_NUMBERS + 1);
@@ -174,6 +174,9 @@ function recall(slot: usize): void {
 let slotInUse: usize = 0;
 let isOwnSource: bool = false;
 
+/** Tells the connection at hand from the others: Envoy's id and 1, since the first connection of a process has the id 0; 0 without one. */
+export let connectionKey: u64 = 0;
+
 /**
  * Learns the connection of the exchange at hand, or the connection at hand. The protocol is a fact at once; the rest waits for
  * `connectionReference`. `isLive`: it has not ended.
@@ -181,18 +184,20 @@ let isOwnSource: bool = false;
 export function takeConnection(isLive: bool): void {
   slotInUse = 0;
   isOwnSource = false;
-  if (readWord(PATH_ID) != OK || word() == 0 || word() > NUMBER_MAX) {
+  connectionKey = 0;
+  if (readWord(PATH_ID) != OK || word() > NUMBER_MAX) {
     readConnection(isLive);
     return;
   }
-  const id = word();
-  setNumber(CONNECTION_ID, id);
-  const slot = CACHE + SLOT_BYTES * (<usize>id & (SLOTS - 1));
+  setNumber(CONNECTION_ID, word());
+  const key = word() + 1;
+  connectionKey = key;
+  const slot = CACHE + SLOT_BYTES * (<usize>key & (SLOTS - 1));
   // Envoy may take the address from x-forwarded-for, so it belongs to the exchange then; of a live one nobody knows.
   isOwnSource = isLive || textBytes(FORWARDED_FOR) > 0;
   // A source that was read for such an exchange must not pass for the connection's.
   const isForeign = !isOwnSource && load<u8>(slot, SLOT_NUMBERS + 6) != 0;
-  if (load<u64>(slot) == id && !isForeign) {
+  if (load<u64>(slot) == key && !isForeign) {
     setNumber(PROTOCOL, <u64>load<u8>(slot, SLOT_NUMBERS + 4));
     if (load<u8>(slot, SLOT_NUMBERS + 5) != 0) setBits(BIT_OTHER_CUT);
     slotInUse = slot;
@@ -202,8 +207,8 @@ export function takeConnection(isLive: bool): void {
   readConnection(isLive);
   // The protocol is not known before the first request was understood, and what is read of a live one is not all.
   if (isLive || number(PROTOCOL) == 0) return;
-  keep(slot, id, cutCount() > cutsBefore);
-  if (load<u64>(slot) == id) slotInUse = slot;
+  keep(slot, key, cutCount() > cutsBefore);
+  if (load<u64>(slot) == key) slotInUse = slot;
 }
 
 /** Number of the connection's entry in the batch that is filling; 0 when there is no room. */

@@ -18,7 +18,7 @@ import {
   total,
 } from '../record/batch';
 import { role } from '../record/config';
-import { CONNECTION_ID, number, PROTOCOL } from '../record/facts';
+import { number, PROTOCOL } from '../record/facts';
 import {
   BIT_REPEAT,
   FLAG_ALIVE,
@@ -32,7 +32,7 @@ import {
 import { isPriority, writeRow } from '../record/row';
 import { UNKNOWN, verdictOf, verdictOfConnection } from '../record/verdict';
 import { bufferAt, freeBuffer, freeBuffers, LAST_BUFFER, markSealed, NONE, unacknowledged } from './buffers';
-import { connectionReference } from './connection';
+import { connectionKey, connectionReference } from './connection';
 import { takeClosedConnection, takeLiving } from './connections';
 import { sendAllAtTheEnd, sendWaiting } from './delivery';
 import { takeExchange } from './exchange';
@@ -104,10 +104,9 @@ function sendFull(): void {
 export function recordExchange(sensor: u32): void {
   if (!begin()) return;
   const mark = takeExchange();
-  const connection = number(CONNECTION_ID);
-  const isRepeat = isRepeatedExchange(connection, mark, sensor);
+  const isRepeat = isRepeatedExchange(connectionKey, mark, sensor);
   const isWritten = write(KIND_HTTP, verdictOf(), isRepeat ? sensor | BIT_REPEAT : sensor);
-  if (isWritten && !isRepeat) noteExchange(connection, mark, sensor);
+  if (isWritten && !isRepeat) noteExchange(connectionKey, mark, sensor);
   sendFull();
 }
 
@@ -115,11 +114,10 @@ export function recordExchange(sensor: u32): void {
 export function recordConnection(sensor: u32): void {
   if (!begin()) return;
   takeClosedConnection();
-  const connection = number(CONNECTION_ID);
   const hasProtocol = number(PROTOCOL) != 0;
-  const isRepeat = isRepeatedConnection(connection, hasProtocol);
+  const isRepeat = isRepeatedConnection(connectionKey, hasProtocol);
   const isWritten = write(KIND_CONNECTION, verdictOfConnection(), isRepeat ? sensor | BIT_REPEAT : sensor);
-  if (isWritten) noteConnectionRow(connection, hasProtocol, isSealable());
+  if (isWritten) noteConnectionRow(connectionKey, hasProtocol, isSealable());
   sendFull();
 }
 

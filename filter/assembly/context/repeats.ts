@@ -8,7 +8,7 @@ let lastConnection: u64 = 0;
 let lastMark: u64 = 0;
 let lastSensor: u32 = 0;
 
-/** Connections with recorded exchanges, and those that were recorded: each at the place of its lowest bits, its id and ENDED. */
+/** Connections with recorded exchanges, and those that were recorded: each at the place of its lowest bits, its key and ENDED. */
 const KNOWN: usize = memory.data(32768, 8); // 4,096 x u64
 const KNOWN_MASK: usize = 4095;
 /** The connection was recorded; its other reports follow soon. Ids are below 2^53. */
