@@ -240,6 +240,15 @@ test('a thousand reports a tick at most, and the others at the next', () => {
   assert.deepEqual(made, [1024, 2048, 3000, 3000]);
 });
 
+test('where an interval is no longer than a tick, each gets its turn', () => {
+  const recorder = new Recorder({ configuration: { ...QUICK, open_after_ms: 0, interval_ms: FLUSH_MS } });
+  const connectionIds = Array.from({ length: 1500 }, newConnectionId);
+  for (const connectionId of connectionIds)
+    recorder.envoy.openHttp(recorder.use).begin(factsOf(ordinary({ connectionId })));
+  for (let ticks = 0; ticks < 4; ticks++) recorder.flush();
+  assert.equal(new Set(numbersOf(recorder.flat(), 'connection_id')).size, connectionIds.length);
+});
+
 test('with no buffer but the reserve there are no reports; the end has its place', () => {
   const mesh = new Mesh(['network', 'http'], { configuration: { ...QUICK, buffers_max: 2 } });
   const { recorder } = mesh;

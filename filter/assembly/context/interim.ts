@@ -10,6 +10,8 @@ import { hasRoomForLiving, recordLiving } from './recorder';
 
 /** At most so many in one tick; the rest waits for the next. */
 const REPORTS_MAX: u32 = 1024;
+/** The last place of which a tick told: the next tick goes on behind it, so that all get their turn. */
+let lastTold: u32 = 0;
 
 function report(place: u32, nowNs: u64): void {
   // A context that is gone without a word is watched no more.
@@ -25,10 +27,14 @@ function report(place: u32, nowNs: u64): void {
 /** Reports what lives and is due. `root`: whose tick it is. */
 export function reportLiving(root: u32, nowNs: u64): void {
   look(nowNs);
-  let place = nextDue(0, nowNs);
-  for (let reports: u32 = 0; reports < REPORTS_MAX && place != 0 && hasRoomForLiving(); reports++) {
+  // What was told of once in this tick is due later, so going round meets nothing twice.
+  let place = nextDue(lastTold, nowNs);
+  for (let reports: u32 = 0; reports < REPORTS_MAX && hasRoomForLiving(); reports++) {
+    if (place == 0) place = nextDue(0, nowNs);
+    if (place == 0) break;
     resetArena();
     report(place, nowNs);
+    lastTold = place;
     place = nextDue(place, nowNs);
   }
   // Deliveries are the root's: what lives would take their answers with it.
