@@ -180,6 +180,27 @@ test('values that together are larger than the arena leave the rest of the memor
   for (const flat of ordinaries) assert.deepEqual(flat, expectedOf(before).flat);
 });
 
+test('headers that nearly fill the arena hide nothing of what the proxy decided', () => {
+  const recorder = new Recorder();
+  const denied = ordinary({
+    code: 403n,
+    codeDetails: 'rbac_access_denied_matched_policy[no-denied]',
+    rbac: new Map([['enforced_engine_result', 'denied']]),
+    upstreamAddress: '',
+  });
+  const before = expectedOf(denied).flat;
+  // Up to where the map itself has no room any more, whatever room is kept from it.
+  const sizes = [128, 192, 256].flatMap((kib) => Array.from({ length: 60 }, (_, i) => kib * 1024 - 20 * i));
+  for (const size of sizes) recorder.record(withHeaders(denied, { 'x-pad': 'p'.repeat(size) }));
+  recorder.flush();
+  recorder.assertHealthy();
+  const records = recorder.flat();
+  assert.equal(records.length, sizes.length);
+  for (const name of ['verdict', 'code', 'code_details', 'policy', 'policy_result', 'source_address', 'connection_id'])
+    for (const [i, record] of records.entries())
+      assert.equal(record[name], before[name], `${name} beside a header of ${sizes[i]} bytes`);
+});
+
 test('a map whose lengths lie shows nothing from beyond its end', () => {
   for (const lie of [1, 2, 100, 5000, 2 ** 20, 2 ** 31]) {
     const recorder = new Recorder();

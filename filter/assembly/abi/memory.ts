@@ -5,11 +5,20 @@
 export const ARENA_BYTES: usize = 262144;
 const ARENA: usize = memory.data(262144, 16);
 
+/** Kept from header maps: who sends them must not choose what else of the exchange can be read. */
+const HELD_BACK: usize = 65536;
+
 let used: usize = 0;
+let limit: usize = ARENA_BYTES;
+
+/** Whether header maps are read: what others write may not fill the arena. */
+export function holdBack(isHeld: bool): void {
+  limit = isHeld ? ARENA_BYTES - HELD_BACK : ARENA_BYTES;
+}
 
 /** Hands out room; 0 when there is none. */
 export function allocate(bytes: usize): usize {
-  if (bytes > ARENA_BYTES - used) return 0;
+  if (used > limit || bytes > limit - used) return 0;
   const at = ARENA + used;
   // Both are multiples of 8, so rounding up stays inside.
   used += (bytes + 7) & ~7;

@@ -8,7 +8,7 @@ import {
   proxy_get_property,
   proxy_get_shared_data,
 } from './env';
-import { arenaMark, isInArena, releaseTo } from './memory';
+import { arenaMark, holdBack, isInArena, releaseTo } from './memory';
 import { CLOCK_MONOTONIC, NOT_FOUND, OK, OUTSIDE_ARENA } from './status';
 import { clock_time_get, random_get } from './wasi_snapshot_preview1';
 
@@ -72,13 +72,19 @@ export function readFlag(path: usize): u32 {
 /** Reads a whole header map in the host's pairs format (record/pairs.ts). */
 export function readMap(map: u32): u32 {
   clearOut();
-  return take(proxy_get_header_map_pairs(map, OUT, OUT + 4));
+  holdBack(true);
+  const status = proxy_get_header_map_pairs(map, OUT, OUT + 4);
+  holdBack(false);
+  return take(status);
 }
 
 /** Reads the first value of one header; `name` is a text constant. */
 export function readHeader(map: u32, name: usize): u32 {
   clearOut();
-  return take(proxy_get_header_map_value(map, name + 1, <usize>load<u8>(name), OUT, OUT + 4));
+  holdBack(true);
+  const status = proxy_get_header_map_value(map, name + 1, <usize>load<u8>(name), OUT, OUT + 4);
+  holdBack(false);
+  return take(status);
 }
 
 /** Reads the first `bytes` bytes of a buffer. */
