@@ -115,6 +115,22 @@ test('a VM that died is named once, within three of its ticks and one more', () 
   );
 });
 
+test('a VM with a short tick has a second before it is called silent', () => {
+  const configuration = { ...CONFIGURATION, alive_interval_ms: ALIVE_MS, flush_interval_ms: 50 };
+  const recorder = living({ configuration, workers: 2 });
+  const { envoy } = recorder;
+  envoy.advance(200);
+  const [root] = envoy.machine(recorder.use, 2).roots.values();
+  assert.ok(root !== undefined);
+  root.tickDueMs = envoy.world.nowMs + 950;
+  envoy.advance(900);
+  assert.equal(envoy.world.metrics.value('meshtrail_vms_silent') ?? 0n, 0n);
+  envoy.advance(200);
+  root.tickDueMs = envoy.world.nowMs + 5000;
+  envoy.advance(1200);
+  assert.equal(envoy.world.metrics.value('meshtrail_vms_silent'), 1n);
+});
+
 test('a VM that hung and came back is alive again, and can be named again', () => {
   const recorder = living({ workers: 2 });
   const { envoy } = recorder;

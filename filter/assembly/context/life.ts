@@ -16,6 +16,8 @@ const KEY = text('meshtrail.vms');
 const TRIES: u32 = 4;
 /** Ticks that a VM can miss before it counts as silent. */
 const TICKS_MISSED_MAX: u64 = 3;
+/** A worker that is busy is late by hundreds of ms: nobody is called dead sooner. */
+const SILENCE_NS_MIN: u64 = 1_000_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 
 // The value: a head, and an entry for each VM.
@@ -99,7 +101,8 @@ function ownPlace(): u32 {
 
 function isSilent(vm: usize, nowNs: u64): bool {
   const tick = load<u64>(vm, VM_TICK);
-  return tick < nowNs && nowNs - tick > TICKS_MISSED_MAX * <u64>load<u32>(vm, VM_FLUSH_MS) * NS_PER_MS;
+  const limit = TICKS_MISSED_MAX * <u64>load<u32>(vm, VM_FLUSH_MS) * NS_PER_MS;
+  return tick < nowNs && nowNs - tick > (limit < SILENCE_NS_MIN ? SILENCE_NS_MIN : limit);
 }
 
 /** Renews this VM's own entry and counts all; returns a VM that is silent and was not named yet, or VMS_MAX. */
