@@ -27,11 +27,16 @@ const row = (path: string, code: number, more: Partial<RowFacts> = {}, method = 
   ...more,
 });
 
+/** A request id that services pass along: only the second record is the other side of an exchange, the first. */
+const requestId = new Uint8Array(16).fill(1);
+const OUTBOUND = { id: 2, direction: 2 } as const;
+
 const ROWS: readonly RowFacts[] = [
-  row('/ok?page=2', 200, { headers: 'x-team: blue\nx-other: red', requestId: new Uint8Array(16).fill(1) }),
-  row('/ok?page=2', 200, { requestId: new Uint8Array(16).fill(1) }),
-  row('/gone', 200),
-  row('/teapot', 418),
+  row('/ok?page=2', 200, { headers: 'x-team: blue\nx-other: red', requestId }),
+  row('/ok?page=2', 200, { requestId, connection: OUTBOUND }),
+  row('/gone', 200, { requestId, connection: OUTBOUND }),
+  row('/teapot', 418, { requestId }),
+  row('/teapot', 418, { requestId }),
   row('/pay', 200, {}, 'POST'),
   row('http://elsewhere.example/', 200),
   row('//elsewhere.example/', 200),
@@ -139,7 +144,7 @@ test('to a target: first dry, then what may be sent, with the answers compared',
   const dry = await run(...SENT, '--to', url, '--headers', 'x-team');
   assert.deepEqual([dry.code, got.length], [0, 0], 'nothing is sent without --yes');
   assert.match(dry.stdout, /GET +\/ok\?page=2 +200 +- +not sent/);
-  assert.match(dry.stderr, /dry run: 4 requests would go to .* at up to 5 a second; --yes sends them/);
+  assert.match(dry.stderr, /dry run: 5 requests would go to .* at up to 5 a second; --yes sends them/);
   assert.match(dry.stderr, /left out: 1 \(other side of the same exchange\)/);
   assert.match(dry.stderr, /left out: 1 \(credentials in the query\)/);
   assert.match(dry.stderr, /left out: 1 \(method GET, HEAD, OPTIONS only\)/);
@@ -164,6 +169,7 @@ test('to a target: first dry, then what may be sent, with the answers compared',
       ['GET', '/base/ok?page=2'],
       ['GET', '/base/gone'],
       ['GET', '/base/teapot'],
+      ['GET', '/base/teapot'],
       ['GET', '/base//elsewhere.example/'],
     ],
   );
@@ -172,11 +178,11 @@ test('to a target: first dry, then what may be sent, with the answers compared',
     ['blue', undefined, '4.0'],
   );
   const took = (got.at(-1)?.ms ?? 0) - (got[0]?.ms ?? 0);
-  assert.ok(took > 250, `three intervals of a tenth of a second, not ${took} ms`);
+  assert.ok(took > 350, `four intervals of a tenth of a second, not ${took} ms`);
   assert.match(sent.stdout, /GET +\/gone +200 +404 +different/);
   assert.match(
     sent.stderr,
-    /recorded -> replayed: 200 -> 404: 1\n4 requests to .*: 3 as recorded, 1 with another status, 0 without an answer/,
+    /recorded -> replayed: 200 -> 404: 1\n5 requests to .*: 4 as recorded, 1 with another status, 0 without an answer/,
   );
   const same = await run('-f', '!has(node.id) && response.code == 418', '--to', url, '--yes', '--speed', '1000');
   assert.equal(same.code, 0, same.stderr);

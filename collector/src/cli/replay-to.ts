@@ -15,8 +15,8 @@ const RATE_MAX = 1000;
 const UNDER_WAY_MAX = 16;
 const ANSWER_MS_MAX = 10_000;
 const ANSWER_BYTES_MAX = 1_048_576;
-/** Request ids that are remembered: both sides of an exchange record it, and it is sent once. */
-const IDS_MAX = 100_000;
+/** Records that are remembered until their other side comes: both sides of an exchange record it, and it is sent once. */
+const SIDES_MAX = 100_000;
 const METHODS_DEFAULT = 'GET,HEAD,OPTIONS';
 /** Says who sends it: the id of the record. */
 const MARK = 'x-meshtrail-replay';
@@ -109,7 +109,8 @@ export class Resender {
   readonly #methods: readonly string[];
   readonly #signal: AbortSignal;
   readonly #show: (outcome: Outcome) => void;
-  readonly #ids = new Set<string>();
+  /** Exchanges of which one side was taken, by their key and that side. */
+  readonly #sides = new Map<string, number>();
   readonly #skipped = new Map<string, number>();
   readonly #pairs = new Map<string, number>();
   readonly #underWay = new Set<Promise<void>>();
@@ -161,19 +162,14 @@ export class Resender {
     if (record.kind !== 'http') return 'no exchange';
     if (record.phase !== 'end') return 'of what goes on';
     if (record.repeat === true) return 'counted by another record';
-    const { method, path, id } = request;
+    const { method, path } = request;
     if (method === undefined || path === undefined) return 'without method or path';
     if (!this.#methods.includes(method)) return `method ${this.#methods.join(', ')} only`;
     if (record.truncated?.includes('request.path') === true || record.not_utf8?.includes('request.path') === true)
       return 'path not whole';
     if (!PATH.test(path)) return 'path that is none';
     if (hasSecret(path)) return 'credentials in the query';
-    if (id !== undefined) {
-      if (this.#ids.has(id)) return 'other side of the same exchange';
-      this.#ids.add(id);
-      const [oldest] = this.#ids;
-      if (this.#ids.size > IDS_MAX && oldest !== undefined) this.#ids.delete(oldest);
-    }
+    if (this.#isOtherSide(flow)) return 'other side of the same exchange';
     const headers: Record<string, string> = {};
     for (const name of this.#headers) {
       const value = name === 'user-agent' ? request.useragent : request.headers?.[name];
@@ -181,6 +177,25 @@ export class Resender {
     }
     headers[MARK] = flow.id;
     return { id: flow.id, method, path, headers, recorded: response.code };
+  }
+
+  /**
+   * Whether the record of the other side was taken. A request id goes along from call to call, so alone it says little; and each
+   * record has one other side at most.
+   */
+  #isOtherSide({ reporter, request: { id, method, path } }: FlowRecord): boolean {
+    if (id === undefined || (reporter !== 'source' && reporter !== 'destination')) return false;
+    const keyOf = (side: string): string => JSON.stringify([side, id, method, path]);
+    const other = keyOf(reporter === 'source' ? 'destination' : 'source');
+    const waiting = this.#sides.get(other) ?? 0;
+    if (waiting > 1) this.#sides.set(other, waiting - 1);
+    else this.#sides.delete(other);
+    if (waiting > 0) return true;
+    const own = keyOf(reporter);
+    this.#sides.set(own, (this.#sides.get(own) ?? 0) + 1);
+    const [oldest] = this.#sides.keys();
+    if (this.#sides.size > SIDES_MAX && oldest !== undefined) this.#sides.delete(oldest);
+    return false;
   }
 
   /** Waits for a place in the rate: evenly spread, no bursts. */
