@@ -105,7 +105,13 @@ test('the table keeps apart what was observed of a destination and what was clai
       request: { host },
       reporter,
     };
-    const about = { response: {}, upstream: { cluster: 'outbound' }, connection: {}, verdict: 'allowed' };
+    const about = {
+      node: { cluster: 'orders.shop' },
+      response: {},
+      upstream: { cluster: 'outbound' },
+      connection: {},
+      verdict: 'allowed',
+    };
     return cellsOf({ ...record, ...about, record: { phase: 'end', kind: 'http' } })['DESTINATION'];
   };
   const address = '127.0.0.1:33253';
@@ -113,7 +119,7 @@ test('the table keeps apart what was observed of a destination and what was clai
   assert.equal(shown({ address }, 'inventory.backend'), '"inventory.backend"', 'no claim looks like an identity');
   assert.equal(shown({ address }), address);
   assert.equal(shown({}), 'outbound');
-  assert.equal(shown({ address, workload: 'orders' }, 'files.example', 'destination'), 'orders');
+  assert.equal(shown({ address, workload: 'orders' }, 'files.example', 'destination'), 'orders.shop', 'as in edges');
   assert.equal(shown({ address, workload: 'orders' }, 'files.example'), '"orders"', 'of the other side it is a claim');
   assert.equal(shown({ address, principal: 'spiffe://m/x' }, 'files.example'), 'spiffe://m/x');
   assert.equal(shown({ principal: 'p', service_account: 'a', namespace: 'n' }, 'files.example'), 'a.n');

@@ -4,11 +4,16 @@ import { ATTRIBUTES } from '../core/attributes.ts';
 import type { FlowRecord, Peer } from '../core/record.ts';
 import { type Column, styledVerdict } from './output.ts';
 
-/** The shortest name of an observed identity: service account, workload of the reporter's own, or principal. */
-function identityOf(peer: Peer, isOwn: boolean): string | undefined {
+/** The shortest name of an observed identity: service account, workload of the reporter's own with its namespace, or principal. */
+function identityOf(peer: Peer, own: string | undefined): string | undefined {
   if (peer.service_account !== undefined)
     return peer.namespace === undefined ? peer.service_account : `${peer.service_account}.${peer.namespace}`;
-  return (isOwn ? peer.workload : undefined) ?? peer.principal;
+  return own ?? peer.principal;
+}
+
+/** The reporter's own workload when it is this side, as its node cluster and `edges` name it. */
+function ownOf(record: FlowRecord, side: 'source' | 'destination'): string | undefined {
+  return record.reporter === side && record[side].workload !== undefined ? record.node.cluster : undefined;
 }
 
 /** A name that nobody checked stands in quotes. */
@@ -17,14 +22,17 @@ function claimOf(...names: readonly (string | undefined)[]): string | undefined 
   return name === undefined ? undefined : `"${name}"`;
 }
 
-function sourceOf({ source, reporter }: FlowRecord): string | undefined {
-  return identityOf(source, reporter === 'source') ?? claimOf(source.workload) ?? source.address;
+function sourceOf(record: FlowRecord): string | undefined {
+  const { source } = record;
+  return identityOf(source, ownOf(record, 'source')) ?? claimOf(source.workload) ?? source.address;
 }
 
 /** Whom a call was for. Without an identity, an address behind a proxy of the way out says little: what the caller said tells more. */
-function destinationOf({ destination, upstream, request, connection, reporter }: FlowRecord): string | undefined {
+function destinationOf(record: FlowRecord): string | undefined {
+  const { destination, upstream, request, connection } = record;
   const claimed = claimOf(destination.workload, request.host, connection.requested_server_name);
-  return identityOf(destination, reporter === 'destination') ?? claimed ?? destination.address ?? upstream.cluster;
+  const observed = identityOf(destination, ownOf(record, 'destination'));
+  return observed ?? claimed ?? destination.address ?? upstream.cluster;
 }
 
 const isConnection = ({ record }: FlowRecord): boolean => record.kind === 'connection';
