@@ -78,6 +78,8 @@ test('damaged files: no count of what was not looked at', async () => {
     /\nDAMAGED: 1 error in the files named above; nothing was opened, and neither entries, records nor the checkpoint could be checked\n$/,
   );
   assert.equal(JSON.parse((await fsck(damaged, '--json')).stdout).checked, 'files-only');
+  const keyless = await meshtrail(['fsck', '--dir', damaged]);
+  assert.deepEqual([keyless.code, keyless.stderr], [1, ''], 'no key was used');
 });
 
 test('a damaged last-signed record: what it is, and not to run what is running', async () => {

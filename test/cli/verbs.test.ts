@@ -310,5 +310,7 @@ test('fsck: clean, damaged, and in every format', async (t) => {
     join(log, 'meshtrail.json'),
     readFileSync(join(log, 'meshtrail.json'), 'utf8').replace('local', 'locam'),
   );
-  assert.equal((await run(['fsck', '--dir', log])).code, 1);
+  const refused = await run(['fsck', '--dir', log]);
+  assert.deepEqual([refused.code, /\[STORE_FOREIGN\]/.test(refused.stderr)], [1, true]);
+  assert.doesNotMatch(refused.stderr, /checked against/, 'nothing was');
 });

@@ -70,18 +70,18 @@ export const fsck: Verb = {
     const chosen = textOption(input, 'last-signed-dir');
     const lastSignedDir = chosen === NONE ? undefined : (chosen ?? process.env['MESHTRAIL_LAST_SIGNED_DIR'] ?? '');
     const vkey = given === undefined ? undefined : vkeyTextOf(given);
-    if (vkey === undefined)
-      note(
-        "checked against the directory's own key: who changed the log may have changed that too; --vkey names another",
-      );
-    else noteOtherKey(dir, vkey);
+    if (vkey !== undefined) noteOtherKey(dir, vkey);
     let toldAt = performance.now();
     const report = await fsckDirectory(dir, lastSignedDir, vkey, (done, all) => {
       if (performance.now() - toldAt < PROGRESS_MS) return;
       toldAt = performance.now();
       note(`${done} of ${all} entries checked`);
     });
-    const { findings } = report;
+    const { findings, checked } = report;
+    if (vkey === undefined && checked !== 'files-only')
+      note(
+        "checked against the directory's own key: who changed the log may have changed that too; --vkey names another",
+      );
     const errors = findings.filter(({ severity }) => severity === 'error').length;
     const format = (textOption(input, 'output') ?? 'table') as Format;
     if (format !== 'table' || findings.length > 0)
