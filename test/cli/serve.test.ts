@@ -52,6 +52,10 @@ test('the ready file, both listeners, an orderly end, and a clean second start',
   assert.equal(existsSync(first.readyFile), false, 'the ready file goes first');
   const second = await serve(t, dir, FAST);
   assert.deepEqual([second.origin, second.vkey], ['a.mesh/log', first.vkey], 'the origin is remembered');
+  const told = second.stderr().split('\n');
+  assert.match(told.find((line) => line.includes('"configuration"')) ?? '', /"origin":"a\.mesh\/log \(directory\)"/);
+  const ready = told.find((line) => line.includes('"msg":"ready"')) ?? '';
+  assert.equal(ready.split(`"pid":${second.ready['pid']},`).length, 2, 'every key once');
   const note = await (await fetch(`${second.api}/log/checkpoint`)).text();
   assert.equal(openCheckpoint(note, parseVkey(first.vkey)).size, 6, 'what was acknowledged last is signed');
   assert.equal((await post(second.ingest, maker.batch(1))).status, 200);

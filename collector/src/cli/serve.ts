@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
-import { type Collector, removeFile, startCollector, writeWhole } from '../compose.ts';
+import { type Collector, originOf, removeFile, startCollector, writeWhole } from '../compose.ts';
 import { type Config, describeConfig, flagOf, loadConfig, OPTIONS, type OptionName } from '../config.ts';
 import { MeshtrailError } from '../core/error.ts';
 import { type OptionSpec, textOption, type Verb, type VerbInput } from './args.ts';
@@ -54,7 +54,15 @@ const urlOf = ({ host, port }: { readonly host: string; readonly port: number })
 const placeOf = ({ host, port }: { readonly host: string; readonly port: number }): string =>
   `${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-const CONFIG_COLUMNS: readonly Column<ReturnType<typeof describeConfig>[number]>[] = [
+/** The options as they hold: a directory that has a log has its origin too. Throws STORE_FOREIGN. */
+function rowsOf(config: Config) {
+  const origin = originOf(config);
+  return describeConfig(config).map((row) =>
+    row.name === 'origin' && row.value !== origin ? { ...row, value: origin, source: 'directory' as const } : row,
+  );
+}
+
+const CONFIG_COLUMNS: readonly Column<ReturnType<typeof rowsOf>[number]>[] = [
   { title: 'OPTION', of: ({ name }) => name },
   { title: 'VALUE', of: ({ value }) => String(value) },
   { title: 'SOURCE', of: ({ source }) => source },
@@ -73,24 +81,21 @@ export const serve: Verb = {
   ],
   async run(input) {
     const config = configOf(input);
-    const rows = describeConfig(config);
     if (input.options['print-config'] === true) {
-      print(table(CONFIG_COLUMNS, rows));
+      print(table(CONFIG_COLUMNS, rowsOf(config)));
       return 0;
     }
     // Loaded already by --import when the launcher started this process; it must not cost the other verbs anything.
     const { serveMetrics, stopTelemetry } = await import('../telemetry.ts');
     const logger = loggerOf(config);
-    logger.info(
-      { config: Object.fromEntries(rows.map(({ name, value, source }) => [name, `${value} (${source})`])) },
-      'configuration',
-    );
     if (config.sources.grpc !== 'default') note('meshtrail: --grpc is accepted, and nothing listens there yet');
     const end = endOf();
     const { ready_file: readyFile } = config.values;
     // A file that a killed collector left behind must not be taken for this one's.
     if (readyFile !== '') removeFile(readyFile);
     try {
+      const shown = rowsOf(config).map(({ name, value, source }) => [name, `${value} (${source})`]);
+      logger.info({ config: Object.fromEntries(shown) }, 'configuration');
       const collector = await startCollector({
         config,
         version: version(),
@@ -142,11 +147,10 @@ function announce(collector: Collector, logger: Logger, readyFile: string): void
     grpc: null,
     origin: collector.origin,
     vkey: collector.vkey,
-    pid: process.pid,
   };
   if (readyFile !== '') {
     try {
-      writeWhole(readyFile, `${JSON.stringify(ready)}\n`);
+      writeWhole(readyFile, `${JSON.stringify({ ...ready, pid: process.pid })}\n`);
     } catch (cause) {
       throw new MeshtrailError(
         'CONFIG_INVALID',
@@ -155,6 +159,7 @@ function announce(collector: Collector, logger: Logger, readyFile: string): void
       );
     }
   }
+  // Every line of the log has the pid.
   logger.info(ready, 'ready');
   note(`meshtrail: log ${collector.origin}, queries at ${ready.api}, batches at ${ready.ingest}; Ctrl-C stops`);
 }
