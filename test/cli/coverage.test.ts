@@ -85,7 +85,10 @@ async function assertShown(serving: Serving): Promise<void> {
     table.stderr,
     /^4 proxies, as of coverage\.mesh\/log size \d+; INCOMPLETE:\n {2}gaps in streams: 2; -o json has each\n$/,
   );
-  const [names = '', ...cells] = (await run(serving, '-o', 'csv')).stdout.trim().split('\r\n');
+  const csv = await run(serving, '-o', 'csv');
+  assert.match(csv.stderr, /\n {2}silent, torn, stream [0-9a-f]{32}: at most 23100 records or \d+ s lost\n/);
+  assert.match(csv.stderr, /\n {2}ended unknown, quiet\\x1b\[31m, stream [0-9a-f]{32}: at most 23100 records or /);
+  const [names = '', ...cells] = csv.stdout.trim().split('\r\n');
   assert.match(names, /^node,node_cluster,cluster,role,.*,stream,state,.*,lost\.until$/);
   assert.equal(cells.length, 5);
   for (const line of cells) assert.equal(line.split(',').length, names.split(',').length);

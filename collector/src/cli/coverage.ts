@@ -3,7 +3,7 @@
 import { styleText } from 'node:util';
 import { API_OPTION, OUTPUT_OPTION, textOption, type Verb, type VerbInput } from './args.ts';
 import { apiOf, askJson } from './client.ts';
-import { type Column, type Format, json, note, print, printRows, visible } from './output.ts';
+import { type Column, type Format, note, print, printRows, visible } from './output.ts';
 
 interface StreamCoverage {
   readonly stream: string;
@@ -28,12 +28,22 @@ interface ProxyCoverage {
   readonly streams: readonly StreamCoverage[];
 }
 
+interface Gap {
+  readonly kind: string;
+  readonly stream?: string;
+  readonly node?: string;
+  readonly from?: number;
+  readonly to?: number;
+  readonly count?: number;
+  readonly reason?: string;
+}
+
 /** What `GET /v1/coverage` answers. */
 export interface CoverageAnswer {
   readonly proxies: readonly ProxyCoverage[];
   readonly asOf: { readonly origin: string; readonly size: number; readonly root: string };
   readonly complete: boolean;
-  readonly gaps: readonly { readonly kind: string }[];
+  readonly gaps: readonly Gap[];
 }
 
 const STYLES: Readonly<Record<string, 'red' | 'yellow' | 'green'>> = {
@@ -100,13 +110,24 @@ const STREAM_NAMES: readonly string[] = [
   ...['lost.records_max', 'lost.seconds_max', 'lost.from', 'lost.until'],
 ];
 
+/** A gap in words: what it is, where, and what is known of it. */
+function wordsOf({ kind, stream, node, from, to, count, reason }: Gap): string {
+  const where = [node, stream === undefined ? undefined : `stream ${stream}`].filter((text) => text !== undefined);
+  const facts: string[] = [];
+  // Of a stream without its end the reason has the numbers: they are the most that can lack.
+  if (count !== undefined && count > 0 && (kind === 'missing' || kind === 'dropped'))
+    facts.push(`${count} record${count === 1 ? '' : 's'}${from === undefined ? '' : ` (${from} to ${to})`}`);
+  if (reason !== undefined) facts.push(reason);
+  return visible(`${[kind, ...where].join(', ')}: ${facts.join(', ')}`);
+}
+
 /** Says on stderr what the answer stands on; returns the exit code: 1 when something is missing. */
 function noteAnswer({ proxies, asOf, complete, gaps }: CoverageAnswer, format: Format): number {
   const count = `${proxies.length} ${proxies.length === 1 ? 'proxy' : 'proxies'}`;
   note(`${count}, as of ${visible(asOf.origin)} size ${asOf.size}${complete ? '' : '; INCOMPLETE:'}`);
   // The table has a line for each proxy that lacks something; what belongs to none stands here.
   const shown = format === 'table' ? gaps.filter((gap) => !('stream' in gap)) : gaps;
-  for (const gap of shown) note(`  ${json(gap)}`);
+  for (const gap of shown) note(`  ${wordsOf(gap)}`);
   if (shown.length < gaps.length) note(`  gaps in streams: ${gaps.length - shown.length}; -o json has each`);
   return complete ? 0 : 1;
 }
