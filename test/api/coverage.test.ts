@@ -55,15 +55,10 @@ test('what is missing, dropped or dead makes it incomplete, and is as the descri
     ],
   );
   assert.equal(answer.complete, false);
-  assert.deepEqual(
-    answer.proxies.map(({ node, state }) => [node, state]),
-    [
-      ['a', 'silent'],
-      ['b', 'ended unknown'],
-      ['c', 'open'],
-      ['b', 'open'],
-    ],
-  );
+  const states = answer.proxies.map(({ node, state }) => `${node} ${state}`);
+  // Trouble first; those that were heard in one millisecond have no order.
+  assert.deepEqual(states.slice(0, 2), ['a silent', 'b ended unknown']);
+  assert.deepEqual(states.slice(2).sort(), ['b open', 'c open']);
   const api = (await s.json('/openapi.json')) as { paths: Record<string, Record<string, unknown>> };
   const operation = api.paths['/v1/coverage']?.['get'] as {
     readonly responses: Record<string, { readonly content: Record<string, { readonly schema: object }> }>;
