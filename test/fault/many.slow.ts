@@ -1,7 +1,7 @@
-// The fault tests again, with many more random places.
+// Damage to every kind of stored value and file, and to many random places.
 
 process.env['MESHTRAIL_FAULT_RUNS'] = '600';
-await import('./values.test.ts');
-await import('./files.test.ts');
+await import('./values.ts');
+await import('./files.ts');
 
 export {};
