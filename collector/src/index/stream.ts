@@ -1,7 +1,7 @@
 // One stream, as its batch headers tell of it: which numbers came, what its counters say, how it ended.
 
 import { fromUtf8 } from '../core/bytes.ts';
-import type { Counters } from '../core/codec/batch.ts';
+import { type Counters, NO_COUNTERS } from '../core/codec/batch.ts';
 import { type BatchEntry, escapeText } from '../core/codec/entry.ts';
 import type { Gap } from './flow-index.ts';
 import type { ProxyState } from './proxies.ts';
@@ -25,19 +25,6 @@ const BUFFER_RECORDS_MAX = 700;
 const TICK_NS_MAX = 60_000_000_000n;
 /** Deliveries of a VM that can be under way when it dies. */
 const IN_FLIGHT_MAX = 2;
-
-const NO_COUNTERS: Counters = {
-  seen: 0,
-  recorded: 0,
-  droppedBuffersFull: 0,
-  droppedUnreadable: 0,
-  truncated: 0,
-  sendFailures: 0,
-  rollbacksSeen: 0,
-  droppedNoRandom: 0,
-  interim: 0,
-  unwatched: 0,
-};
 
 const textOf = (bytes: Uint8Array | undefined): string | undefined =>
   bytes === undefined ? undefined : (fromUtf8(bytes) ?? escapeText(bytes));

@@ -50,6 +50,20 @@ export interface Counters {
   readonly unwatched: number;
 }
 
+/** Of a stream that has told nothing yet, and of what a version does not have. */
+export const NO_COUNTERS: Counters = {
+  seen: 0,
+  recorded: 0,
+  droppedBuffersFull: 0,
+  droppedUnreadable: 0,
+  truncated: 0,
+  sendFailures: 0,
+  rollbacksSeen: 0,
+  droppedNoRandom: 0,
+  interim: 0,
+  unwatched: 0,
+};
+
 /** What the VMs of a proxy know of each other, as of the last tick before the batch was sealed. */
 export interface ProxyLife {
   /** Unix ns of their first sign of life; undefined when not known. */

@@ -2,7 +2,7 @@
 
 import { equalBytes, fromBase64, fromHex, fromUtf8, toBase64, toHex, utf8 } from '../bytes.ts';
 import { MeshtrailError, reasonOf } from '../error.ts';
-import type { Batch, Counters, ProxyLife } from './batch.ts';
+import { type Batch, type Counters, NO_COUNTERS, type ProxyLife } from './batch.ts';
 import { bad, bytesOf, escapeText, Lines, number, unescapeText } from './entry-text.ts';
 import { dictionaryRoot, recordRoot } from './roots.ts';
 
@@ -172,19 +172,6 @@ function parseCounters(lines: Lines, version: Batch['version']): Counters {
   for (const [i, [, key]] of names.entries()) counters[key] = number(fields[2 * i + 1]);
   return counters;
 }
-
-const NO_COUNTERS: Counters = {
-  seen: 0,
-  recorded: 0,
-  droppedBuffersFull: 0,
-  droppedUnreadable: 0,
-  truncated: 0,
-  sendFailures: 0,
-  rollbacksSeen: 0,
-  droppedNoRandom: 0,
-  interim: 0,
-  unwatched: 0,
-};
 
 function clockValue(text: string): bigint {
   if (!/^-?\d{1,20}$/.test(text)) throw bad(`${JSON.stringify(text)} is no clock value`);
