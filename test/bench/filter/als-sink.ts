@@ -1,7 +1,8 @@
 // A live receiver of Envoy's gRPC access log, a process of its own: answers the stream, reads every message, and counts the entries in it.
 
-import { createServer, type ServerHttp2Stream } from 'node:http2';
+import { createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import { readGrpcStream } from '../lib/grpc-stream.ts';
 import { serveParent } from '../lib/processes.ts';
 
 export interface SinkReply {
@@ -11,7 +12,6 @@ export interface SinkReply {
   readonly bytes: number;
 }
 
-const GRPC_PREFIX_BYTES = 5;
 /** `StreamAccessLogsMessage.http_logs`, and `HTTPAccessLogEntries.log_entry` in it. */
 const HTTP_LOGS = 2;
 const LOG_ENTRY = 1;
@@ -48,25 +48,12 @@ function take(message: Buffer): void {
   for (const logs of fieldsOf(message, HTTP_LOGS)) entries += fieldsOf(logs, LOG_ENTRY).length;
 }
 
-function read(stream: ServerHttp2Stream): void {
-  let rest: Buffer = Buffer.alloc(0);
-  stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
-  stream.on('data', (chunk: Buffer) => {
-    bytes += chunk.length;
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    while (rest.length >= GRPC_PREFIX_BYTES) {
-      const end = GRPC_PREFIX_BYTES + rest.readUInt32BE(1);
-      if (rest.length < end) break;
-      take(rest.subarray(GRPC_PREFIX_BYTES, end));
-      rest = rest.subarray(end);
-    }
-  });
-  // An Envoy that stops resets its stream.
-  stream.on('error', () => undefined);
+function received(size: number): void {
+  bytes += size;
 }
 
 const server = createServer();
-server.on('stream', read);
+server.on('stream', (stream) => readGrpcStream(stream, received, take));
 server.on('sessionError', () => undefined);
 const listening = new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
 serveParent(async (): Promise<SinkReply> => {

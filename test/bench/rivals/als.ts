@@ -5,9 +5,10 @@
 // messages: a floor: counts the entries and stores each message as one value.
 
 import { once } from 'node:events';
-import { createServer, type ServerHttp2Stream } from 'node:http2';
+import { createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { Level } from 'level';
+import { readGrpcStream } from '../lib/grpc-stream.ts';
 import { serveParent } from '../lib/processes.ts';
 import { type AlsRecord, decodeAlsEntry } from './als-entry.ts';
 import { Reader } from './protobuf.ts';
@@ -28,7 +29,6 @@ interface Put {
   readonly value: Buffer;
 }
 
-const GRPC_PREFIX_BYTES = 5;
 const HTTP_LOGS = 2;
 const LOG_ENTRY = 1;
 
@@ -91,26 +91,13 @@ function take(message: Buffer): void {
   if (!isWriting) writing = write();
 }
 
-function read(stream: ServerHttp2Stream): void {
-  let rest: Buffer = Buffer.alloc(0);
-  stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
-  stream.on('data', (chunk: Buffer) => {
-    bytes += chunk.length;
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    while (rest.length >= GRPC_PREFIX_BYTES) {
-      const end = GRPC_PREFIX_BYTES + rest.readUInt32BE(1);
-      if (rest.length < end) break;
-      take(rest.subarray(GRPC_PREFIX_BYTES, end));
-      rest = rest.subarray(end);
-    }
-  });
-  // An Envoy that stops resets its stream.
-  stream.on('error', () => undefined);
+function received(size: number): void {
+  bytes += size;
 }
 
 await database.open();
 const server = createServer();
-server.on('stream', read);
+server.on('stream', (stream) => readGrpcStream(stream, received, take));
 server.on('sessionError', () => undefined);
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
